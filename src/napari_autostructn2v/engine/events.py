@@ -1,0 +1,136 @@
+"""What a run tells whoever drives it: immutable, picklable, never a live tensor.
+
+A run yields `Started` first and exactly one of `Finished` or `Failed` last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.engine.model import Model
+
+Array = npt.NDArray[Any]
+Phase = Literal["stage1", "stage2"]
+
+
+class Stop(Protocol):
+    """Anything that can be asked to stop: threading.Event, multiprocessing.Event, a stub."""
+
+    def is_set(self) -> bool: ...
+
+
+def read_only(array: Array) -> Array:
+    """Give a copy that cannot be written, so that an event never changes after it was sent."""
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True)
+class Started:
+    """The inputs are readable and the run begins."""
+
+    images: tuple[str, ...]
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class NoiseMeasured:
+    """The noise of one channel of one image.
+
+    `rho` is the (2L+1, 2L+1) autocorrelation with lag 0 in the centre, `sigma` the standard
+    deviation in grey values, `leak` the share of a pixel's noise its neighbours predict.
+    """
+
+    image: int
+    channel: int
+    rho: Array
+    sigma: float
+    verdict: str
+    leak: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Training goes on; at most 20 a second. `seconds_left` counts to the end of all stages."""
+
+    stage: Phase
+    step: int
+    total: int
+    loss: float
+    seconds_left: float
+    validation_loss: float | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class MaskFound:
+    """The structural mask (odd sides, centre hidden) that Stage 2 trains with."""
+
+    mask: Array
+    rho: Array
+    verdict: str
+    leak: float
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """A stage has trained; `stopped` tells whether it was cut short, and `why`."""
+
+    stage: Phase
+    steps: int
+    seconds: float
+    loss: float
+    stopped: str | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class TileDone:
+    """A block of the result is written: `region` is ((y0, y1), (x0, x1)) of plane `plane`."""
+
+    stage: Phase
+    image: int
+    plane: int
+    region: tuple[tuple[int, int], tuple[int, int]]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Warning:  # noqa: A001 - the event's name in the design; imported as events.Warning
+    """Something the user should know and that does not end the run."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over; `stopped` tells whether it was asked to end early."""
+
+    model: Model
+    stopped: bool
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run ended by an error; `model` is what had been learned, if anything."""
+
+    error: BaseException
+    message: str
+    model: Model | None = None
+
+
+Event = (
+    Started | NoiseMeasured | Progress | MaskFound | StageDone | TileDone | Warning | Finished
+    | Failed
+)  # fmt: skip
