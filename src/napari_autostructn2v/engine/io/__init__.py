@@ -1,0 +1,1 @@
+"""Formats: how images are read from files and results written to them, region by region."""

@@ -1,0 +1,59 @@
+"""The letters that name an image's axes: how they are checked, guessed and ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari_autostructn2v.engine.errors import InputError
+
+LETTERS = "STCZYX"
+_DEFAULTS = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TCZYX"}
+_STAND_INS = {1: "TSZC", 2: "TZSC", 3: "TCZS"}
+
+
+def default_axes(shape: Sequence[int]) -> str:
+    """Name the axes of an array that came without names."""
+    if len(shape) not in _DEFAULTS:
+        raise InputError(
+            f"an image has 2 to 5 axes, but this one has {len(shape)} (shape {tuple(shape)}); "
+            "pick the part to denoise"
+        )
+    return _DEFAULTS[len(shape)]
+
+
+def check_axes(axes: str, shape: Sequence[int]) -> str:
+    """Give `axes` in upper case, or raise `InputError` when it cannot name an array of `shape`."""
+    letters = axes.upper()
+    shown = f"axes {axes!r} for an image of shape {tuple(shape)}"
+    default_axes(shape)
+    if strange := sorted(set(letters) - set(LETTERS)):
+        raise InputError(f"{shown}: {', '.join(strange)} is not one of the letters {LETTERS}")
+    if len(letters) != len(shape):
+        raise InputError(
+            f"{shown}: {len(letters)} letters do not name {len(shape)} axes; give one letter "
+            "for each axis"
+        )
+    if len(set(letters)) != len(letters):
+        raise InputError(f"{shown}: a letter is repeated; name each axis once")
+    if not {"Y", "X"} <= set(letters):
+        raise InputError(f"{shown}: Y and X must both be named")
+    return letters
+
+
+def name_unknown(axes: str) -> str:
+    """Replace letters that are not ours (tifffile's Q, I, R, H ...) by free ones.
+
+    One unknown axis is taken as time; two as time and depth. What cannot be named is left for
+    `check_axes` to refuse.
+    """
+    unknown = sum(letter not in LETTERS for letter in axes)
+    free = [letter for letter in _STAND_INS.get(unknown, "") if letter not in axes][:unknown]
+    names = iter(free)
+    return "".join(letter if letter in LETTERS else next(names, letter) for letter in axes)
+
+
+def without_samples(axes: str, order: str) -> str:
+    """Rename S, which files rarely know, to the first letter of `order` that is free."""
+    if "S" not in axes:
+        return axes
+    return axes.replace("S", next(letter for letter in order if letter not in axes))
