@@ -1,0 +1,254 @@
+"""What was learned, in one file that any machine can open and no stranger can hide code in."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Normalisation
+
+Array = npt.NDArray[Any]
+
+FORMAT = 1
+_LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The networks of one channel, or of all channels, with what they were trained for."""
+
+    networks: Mapping[StageName, UNet] = field(default_factory=dict)
+    mask: Array = field(default_factory=lambda: np.ones((1, 1), np.uint8))
+    rho: Array = field(default_factory=lambda: np.ones((1, 1)))
+    sigma: float = 0.0
+    verdict: str = ""
+
+    def network(self, stage: StageName) -> UNet:
+        """The network of a stage, or of the last stage before it that was trained."""
+        upto = STAGES[: STAGES.index(stage) + 1]
+        return next(self.networks[name] for name in reversed(upto) if name in self.networks)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: `units` has one entry, or one for each channel.
+
+    `provenance` records versions, source names, seed, steps, seconds and device.
+    """
+
+    config: Config
+    normalisation: Normalisation
+    units: tuple[Unit, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def unit(self, channel: int) -> Unit:
+        return self.units[channel if len(self.units) > 1 else 0]
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages any channel has, in order; the last is the result."""
+        return tuple(s for s in STAGES if any(s in unit.networks for unit in self.units))
+
+    def with_network(self, index: int, stage: StageName, network: UNet, **about: Any) -> Model:
+        """The model with one more network, and what else is now known of its unit."""
+        unit = self.units[index]
+        unit = replace(unit, networks={**unit.networks, stage: network}, **about)
+        return replace(self, units=(*self.units[:index], unit, *self.units[index + 1 :]))
+
+    def denoise(
+        self,
+        image: Any,
+        out: str | Path | None = None,
+        *,
+        axes: str | None = None,
+        device: str = "auto",
+        tile: int | None = None,
+        dtype: str = "auto",
+        overwrite: bool = False,
+    ) -> Any:
+        """Denoise an array or a file.
+
+        Parameters
+        ----------
+        image
+            Array-like of 2 to 5 axes, or the path of an image.
+        out
+            A .tif or .zarr file to write, tile by tile; default: the result is returned.
+
+        Returns
+        -------
+        An array of the image's shape, or the path `out`.
+
+        Raises
+        ------
+        InputError
+            If the image can't be read, has other channels than the model, or `out` exists.
+        """
+        from napari_autostructn2v.engine import pipeline
+        from napari_autostructn2v.engine.sink import ArraySink, FileSink
+        from napari_autostructn2v.engine.source import as_source, open_source
+
+        is_path = isinstance(image, str | Path)
+        source = open_source(image, axes) if is_path else as_source(image, axes)
+        sink = FileSink([out], overwrite) if out is not None else ArraySink()
+        with source:
+            pipeline.consume(
+                pipeline.apply(self, source, sink=sink, device=device, tile=tile, dtype=dtype)
+            )
+        return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
+
+    def info(self) -> dict[str, Any]:
+        """What is in the model, as plain values."""
+        return {
+            "stages": list(self.stages),
+            "parameters": {
+                stage: sum(p.numel() for p in self.units[0].network(stage).parameters())
+                for stage in self.stages
+            },
+            "units": [
+                {
+                    "verdict": unit.verdict,
+                    "mask_shape": list(unit.mask.shape),
+                    "mask_pixels": int(unit.mask.sum()),
+                    "noise_sigma": unit.sigma,
+                }
+                for unit in self.units
+            ],
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
+            "config": self.config.model_dump(mode="json"),
+            **self.provenance,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model, beside its final name first, so that no half file ever has it.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written.
+        """
+        path = Path(path)
+        weights, arrays = {}, {}
+        for index, unit in enumerate(self.units):
+            arrays[f"{index}.mask"] = np.ascontiguousarray(unit.mask, np.uint8)
+            arrays[f"{index}.autocorrelation"] = np.ascontiguousarray(unit.rho, np.float32)
+            for stage, network in unit.networks.items():
+                for name, value in network.state_dict().items():
+                    weights[f"{index}.{stage}.{name}"] = value.detach().cpu().contiguous()
+        about = {
+            "format": FORMAT,
+            "mean": self.normalisation.mean,
+            "std": self.normalisation.std,
+            "units": [{"verdict": unit.verdict, "sigma": unit.sigma} for unit in self.units],
+            "provenance": dict(self.provenance),
+        }
+        members = {
+            "model.json": json.dumps(about, indent=2).encode(),
+            "config.json": self.config.model_dump_json(indent=2).encode(),
+            "weights.safetensors": safetensors.torch.save(weights),
+            "arrays.safetensors": safetensors.numpy.save(arrays),
+        }
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        write_beside(path, buffer.getvalue())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model file; its networks are on the CPU.
+
+        Raises
+        ------
+        InputError
+            If it is missing, damaged, not a model, or written by a newer version.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if any(member.file_size > _LARGEST for member in archive.infolist()):
+                    raise InputError(f"model {path} unpacks to more than 4 GiB; it is not a model")
+                about = json.loads(archive.read("model.json"))
+                if about["format"] > FORMAT:
+                    raise InputError(
+                        f"model {path} has format {about['format']}, newer than this version "
+                        f"reads ({FORMAT}); update napari-autostructn2v"
+                    )
+                config = Config.model_validate_json(archive.read("config.json"))
+                weights = safetensors.torch.load(archive.read("weights.safetensors"))
+                arrays = safetensors.numpy.load(archive.read("arrays.safetensors"))
+            return cls(
+                config=config,
+                normalisation=Normalisation(tuple(about["mean"]), tuple(about["std"])),
+                units=tuple(
+                    _unit(index, unit, config, weights, arrays)
+                    for index, unit in enumerate(about["units"])
+                ),
+                provenance=about["provenance"],
+            )
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            raise InputError(f"model {path} does not exist") from error
+        except (
+            zipfile.BadZipFile, safetensors.SafetensorError, OSError, KeyError, TypeError,
+            ValueError, RuntimeError, EOFError, NotImplementedError,
+        ) as error:  # fmt: skip
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path} is not a model file or is damaged ({reason})") from error
+
+
+def _unit(
+    index: int,
+    about: Mapping[str, Any],
+    config: Config,
+    weights: Mapping[str, torch.Tensor],
+    arrays: Mapping[str, Array],
+) -> Unit:
+    networks: dict[StageName, UNet] = {}
+    for stage in STAGES:
+        prefix = f"{index}.{stage}."
+        state = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        if state:
+            network = UNet(config.stage(stage).network)
+            network.load_state_dict(state)
+            networks[stage] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    if not networks:
+        raise ValueError(f"unit {index} has no weights")
+    return Unit(
+        networks=networks,
+        mask=arrays[f"{index}.mask"],
+        rho=arrays[f"{index}.autocorrelation"],
+        sigma=float(about["sigma"]),
+        verdict=str(about["verdict"]),
+    )
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file under a hidden name and rename it, so that it is whole or not there."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

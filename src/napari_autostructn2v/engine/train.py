@@ -1,0 +1,268 @@
+"""Trains one network on hidden pixels: data, mask, network, loss, optimiser, from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_autostructn2v.engine.config import Stage, Training
+from napari_autostructn2v.engine.events import Stop
+from napari_autostructn2v.engine.masking import Masking
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Pool, Symmetry, move
+
+Precision = Literal["float32", "bfloat16"]
+
+_WARMUP = 0.03  # of the steps: the learning rate rises linearly
+_REPORT_SECONDS = 0.05  # progress at most 20 times a second
+_TIMED_SECONDS = 0.03  # of a time budget goes to timing a step
+_VALIDATION_BATCHES = 4
+_CLIP = 1.0  # norm of the gradient
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve "auto" to the fastest device there is.
+
+    Raises
+    ------
+    InputError
+        If the device asked for is not there.
+    """
+    from napari_autostructn2v.engine.errors import InputError
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if (device.index or 0) >= there[device.type]:
+        raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """bfloat16 where the device computes with it, so that the choice never depends on timing."""
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        fast = device.type == "cpu" and probe()
+    return "bfloat16" if fast else "float32"
+
+
+@dataclass
+class Task:
+    """Everything a step needs, on its device."""
+
+    network: UNet
+    pool: Pool
+    validation: Pool
+    masking: Masking
+    stage: Stage
+    training: Training
+    symmetries: Sequence[Symmetry]
+    precision: Precision
+    device: torch.device
+
+    def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """A batch: network input, target and weight, each (count, h, w)."""
+        patches = pool.batch(count, generator)
+        valid = ~patches.isnan()
+        target = patches.nan_to_num(0.0)
+        hidden = self.masking.draw(count, pool.shape, generator)
+        weight = (self.masking.counted(hidden) & valid).to(target.dtype)
+        inputs = self.masking.replace(target, hidden, generator)
+        pick = torch.randint(
+            len(self.symmetries), (count,), generator=generator, device=self.device
+        )
+        choice = torch.tensor(self.symmetries, device=self.device)[pick]
+        return tuple(move(part, choice) for part in (inputs, target, weight))
+
+    def loss(self, inputs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Mean squared error over the pixels that count."""
+        image = inputs[:, None].contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            output = self.network(image)
+        squared = (output[:, 0].float() - target) ** 2
+        mean: Tensor = (squared * weight).sum() / weight.sum().clamp_min(1)
+        return mean
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far training is; `validation` only where it was just measured."""
+
+    step: int
+    total: int
+    loss: float
+    learning_rate: float
+    validation: float | None = None
+    stopped: str | None = None
+
+
+def train(
+    task: Task, steps: int, generator: torch.Generator, stop: Stop, patience: bool = False
+) -> Iterator[Step]:
+    """Train `task.network` in place; its weights at the end are the averaged ones.
+
+    Yields at most 20 times a second, and after the last step. Training ends early when `stop` is
+    set, when `patience` (or the config's early stopping) runs out, or when the loss is no longer
+    finite; then the last good weights are kept and `stopped` says which it was.
+    """
+    network, options = task.network, task.training
+    optimizer = _optimizer(network, task.stage, options)
+    average = copy.deepcopy(network)
+    good = copy.deepcopy(network.state_dict())
+    schedule = _Plateau(options)
+    total_loss, counted, reported = torch.zeros((), device=task.device), 0, time.monotonic()
+    last_loss, stopped, step = math.nan, None, 0
+    network.train()
+    while step < steps and stopped is None:
+        rate = task.stage.learning_rate * (
+            schedule.factor if options.schedule == "plateau" else _cosine(step, steps)
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
+        optimizer.step()
+        task.pool.advance()
+        step += 1
+        _follow(average, network, min(options.ema, step / (step + 10)))
+        total_loss, counted = total_loss + loss.detach(), counted + 1
+
+        validation = None
+        if step % options.validate_every == 0 or step == steps:
+            validation = validate(task, average)
+            if math.isfinite(validation):
+                good = copy.deepcopy(average.state_dict())
+            if schedule.update(validation) and (patience or options.early_stopping):
+                stopped = "the validation loss no longer improves"
+        if stop.is_set():
+            stopped = "stopped"
+        due = time.monotonic() - reported > _REPORT_SECONDS
+        if due or validation is not None or stopped or step == steps:
+            last_loss = float(total_loss) / counted
+            if not math.isfinite(last_loss):
+                stopped = "the loss is not finite; a lower learning rate may help"
+            total_loss, counted, reported = total_loss.zero_(), 0, time.monotonic()
+            yield Step(step, steps, last_loss, rate, validation, stopped)
+    finite = math.isfinite(last_loss) and all(
+        bool(value.isfinite().all()) for value in average.state_dict().values()
+    )
+    network.load_state_dict(average.state_dict() if finite else good)
+    network.eval()
+
+
+def validate(task: Task, network: UNet) -> float:
+    """Masked loss on fixed patches with fixed masks of the same shape."""
+    generator = torch.Generator(task.device).manual_seed(0)
+    judged = copy.copy(task)
+    judged.network = network
+    network.eval()
+    with torch.no_grad():
+        losses = [
+            judged.loss(*task.draw(task.validation, task.stage.batch_size, generator))
+            for _ in range(_VALIDATION_BATCHES)
+        ]
+    network.train()
+    return float(torch.stack(losses).mean())
+
+
+def choose_threads(task: Task, seconds: float) -> float:
+    """Time a step with all threads and with one, keep the faster; gives its seconds.
+
+    Threads wait for each other at every layer: where another program keeps a core busy, all of
+    them together can be ten times slower than one alone.
+    """
+    pace = _seconds_per_step(task, seconds)
+    threads = torch.get_num_threads()
+    if task.device.type != "cpu" or threads == 1:
+        return pace
+    torch.set_num_threads(1)
+    alone = _seconds_per_step(task, seconds)
+    if alone < 0.8 * pace:
+        return alone
+    torch.set_num_threads(threads)
+    return pace
+
+
+def _seconds_per_step(task: Task, seconds: float) -> float:
+    """Time a step on copies, so that what is trained later does not depend on the timing."""
+    trial = copy.copy(task)
+    trial.network = copy.deepcopy(task.network).train()
+    optimizer = _optimizer(trial.network, task.stage, task.training)
+    generator = torch.Generator(task.device).manual_seed(0)
+    durations: list[float] = []
+    end = time.perf_counter() + max(seconds * _TIMED_SECONDS, 0.2)
+    while len(durations) < 4 or time.perf_counter() < end:
+        start = time.perf_counter()
+        trial.loss(*trial.draw(task.pool, task.stage.batch_size, generator)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if task.device.type != "cpu":
+            torch.accelerator.synchronize()
+        durations.append(time.perf_counter() - start)
+    return float(np.mean(durations[2:]))  # the first two set things up
+
+
+def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), stage.learning_rate, weight_decay=options.weight_decay)
+
+
+def _cosine(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    warmup = max(1, round(_WARMUP * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class _Plateau:
+    """Watches the validation loss: halves the rate at half the patience, gives up at the whole."""
+
+    def __init__(self, options: Training) -> None:
+        self._options = options
+        self._best = math.inf
+        self._waited = 0
+        self.factor = 1.0
+
+    def update(self, loss: float) -> bool:
+        if loss < self._best * (1 - self._options.min_improvement):
+            self._best, self._waited = loss, 0
+            return False
+        self._waited += 1
+        if self._waited % max(1, self._options.patience // 2) == 0:
+            self.factor /= 2
+        return self._waited >= self._options.patience
+
+
+@torch.no_grad()
+def _follow(average: UNet, network: UNet, decay: float) -> None:
+    """Move the averaged weights towards the network's; buffers are copied."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(new)
