@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-TILE = 48
+TILE = 32  # px; larger ones find no flat place between dense structures, smaller ones bias
 _FLAT_SHARE = 0.15  # of the tiles of each intensity stratum
 _FLAT_MOST = 20  # of a stratum: with many tiles to choose from, choose better ones
 _STRATA = 3

@@ -25,6 +25,7 @@ _SIGNIFICANT = 3.0  # standard errors
 _CONFIDENCE = 1.645  # one-sided 95 %
 _RIDGE = 0.02  # what lies below this share of the variance no network inverts
 _WINDOW = 9  # px: lags within this square, and all on the axes, are looked at
+_DISK_LEAK = 5  # thresholds: what a disk may leak, where its width costs more
 _FULL_LINE = 63  # half length of a full-line mask: longer than a patch
 
 
@@ -62,11 +63,11 @@ class Correlation:
             rho = (rho + rho[::-1]) / 2
         self.short = _valid(_shrink(rho, noise.short_error))
         sigma2 = noise.sigma**2
-        centre = (max_lag, max_lag)
-        rest = 1 - noise.row_offset - noise.column_offset
-        self.noise = self.short * rest * sigma2
-        variance = max(float(noise.autocovariance[centre]), 1.01 * sigma2)
-        self.image = _valid(noise.autocovariance / noise.autocovariance[centre]) * variance
+        self.noise = self.short * (1 - noise.row_offset - noise.column_offset) * sigma2
+        image = noise.autocovariance.copy()
+        image[max_lag, :] -= noise.row_offset * sigma2
+        image[:, max_lag] -= noise.column_offset * sigma2
+        self.signal = _positive(_tapered(image) - self.noise)
         lag = np.arange(-max_lag, max_lag + 1)
         dy, dx = np.meshgrid(lag, lag, indexing="ij")
         near = np.maximum(abs(dy), abs(dx)) <= _WINDOW
@@ -100,11 +101,11 @@ class Correlation:
         is judged against the signal, whose covariance is the image's less the noise's.
         """
         visible = self.lags[~_covers(mask, self.lags)]
-        signal = self.image - self.noise
-        variance = max(float(signal[tuple(n // 2 for n in signal.shape)]), 0.0)
-        weights = _solve(_matrix(self.image, visible), _at(self.image, visible))
-        explained = 2 * weights @ _at(signal, visible)
-        return float(variance - explained + weights @ _matrix(self.image, visible) @ weights)
+        image = _matrix(self.signal + self.noise, visible)
+        weights = _solve(image, _at(self.signal + self.noise, visible))
+        variance = self.signal[tuple(n // 2 for n in self.signal.shape)]
+        explained = 2 * weights @ _at(self.signal, visible)
+        return float(variance - explained + weights @ image @ weights)
 
     def greedy(self, steps: int) -> Iterator[Array]:
         """Masks that grow by the +-lag pair whose hiding lowers the leak most."""
@@ -142,15 +143,25 @@ def _shrink(rho: Array, error: Array) -> Array:
 
 
 def _valid(correlation: Array) -> Array:
-    """The nearest valid covariance: tapered, spectrum projected to >= 0; (4L+1, 4L+1)."""
+    """The nearest valid correlation: tapered, spectrum projected to >= 0; (4L+1, 4L+1)."""
+    valid = _positive(_tapered(correlation))
+    centre = valid.shape[0] // 2
+    result: Array = valid / max(valid[centre, centre], 1e-30)
+    return result
+
+
+def _tapered(correlation: Array) -> Array:
+    """Faded out from half the largest lag on, and padded to (4L+1, 4L+1)."""
     max_lag = correlation.shape[0] // 2
     lag = np.abs(np.arange(-max_lag, max_lag + 1)) / (max_lag + 1)
     taper = np.where(lag < 0.5, 1.0, np.cos(np.pi * (np.clip(lag, 0.5, 1) - 0.5)) ** 2)
-    wide = np.pad(correlation * np.multiply.outer(taper, taper), max_lag)
-    spectrum = np.fft.fft2(np.fft.ifftshift(wide)).real
-    valid = np.fft.fftshift(np.fft.ifft2(np.maximum(spectrum, 0)).real)
-    centre = 2 * max_lag
-    result: Array = valid * (correlation[max_lag, max_lag] / max(valid[centre, centre], 1e-30))
+    return np.pad(correlation * np.multiply.outer(taper, taper), max_lag)
+
+
+def _positive(covariance: Array) -> Array:
+    """The covariance with the negative part of its spectrum taken out."""
+    spectrum = np.fft.fft2(np.fft.ifftshift(covariance)).real
+    result: Array = np.fft.fftshift(np.fft.ifft2(np.maximum(spectrum, 0)).real)
     return result
 
 
@@ -269,7 +280,10 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure) -> Array:
     parts = [_full_line(noise.row_offset > 0, noise.column_offset > 0)]
     if kind == "isotropic":
         disks = list(_disks(_WINDOW))
-        parts.append(disks[_best(correlation, [union(disk, *parts) for disk in disks], options)])
+        masks = [union(disk, *parts) for disk in disks]
+        # The predicted error alone errs where flat tiles are not flat: most of the leak must go.
+        first = _first_tight(correlation, masks, _DISK_LEAK * options.leak_threshold)
+        parts.append(disks[first + _best(correlation, masks[first:], options)])
     elif kind in ("along x", "along y"):
         lines = [np.ones((1, 2 * n + 1), np.uint8) for n in range(1, max_lag + 1)]
         lines = lines if kind == "along x" else [line.T for line in lines]
@@ -283,11 +297,17 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure) -> Array:
 
 def _best_safe(correlation: Correlation, masks: Sequence[Array], options: Structure) -> int:
     """Of ever larger masks, the best of the first few that do not leak (or leak least)."""
-    bounds = np.array([correlation.leak(mask)[1] for mask in masks])
-    # Where none is safe, the first beyond which the leak hardly falls.
-    limit = max(options.leak_threshold, 1.1 * float(bounds.min()))
-    first = int(np.argmax(bounds <= limit))
+    first = _first_tight(correlation, masks, options.leak_threshold)
     return first + _best(correlation, masks[first : first + 3], options)
+
+
+def _first_tight(correlation: Correlation, masks: Sequence[Array], limit: float) -> int:
+    """The first of ever larger masks whose leak's bound is under the limit.
+
+    Where there is none, the first beyond which the leak hardly falls.
+    """
+    bounds = np.array([correlation.leak(mask)[1] for mask in masks])
+    return int(np.argmax(bounds <= max(limit, 1.1 * float(bounds.min()))))
 
 
 def _best(correlation: Correlation, masks: Sequence[Array], options: Structure) -> int:

@@ -1,0 +1,174 @@
+"""Patches come from where they should, unchanged, and repeat with the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_autostructn2v.engine.config import Stage
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.patches import (
+    Normalisation,
+    Piece,
+    Pool,
+    move,
+    split,
+    symmetries,
+)
+from napari_autostructn2v.engine.source import Source, as_source
+
+CPU = torch.device("cpu")
+SAME = Normalisation((0.0,), (1.0,))
+MEBIBYTE = 2**20
+
+
+def numbered(shape: tuple[int, int], first: int = 0) -> Source:
+    """An image in which every pixel tells where it is."""
+    return as_source(first + np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
+
+
+def whole(source: Source) -> Piece:
+    height, width = source.size
+    return Piece(source, 0, ((0, height), (0, width)))
+
+
+def pool(pieces: list[Piece], capacity: int = 64 * MEBIBYTE, seed: int = 0, **stage: object) -> Pool:
+    return Pool(pieces, SAME, Stage(patch_size=8, **stage), capacity, seed, CPU)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_patches_are_windows_of_the_images() -> None:
+    sources = [numbered((20, 30)), numbered((40, 9), first=10_000)]
+    batch = pool([whole(s) for s in sources]).batch(400, generator()).numpy()
+    assert batch.shape == (400, 8, 8)
+    from_second = batch[:, 0, 0] >= 10_000
+    for patches, width in ((batch[~from_second], 30), (batch[from_second], 9)):
+        assert len(patches)
+        steps = patches - patches[:, :1, :1]
+        expected = np.add.outer(np.arange(8) * width, np.arange(8))
+        assert np.array_equal(steps, np.broadcast_to(expected, steps.shape))
+    # Each image is drawn as often as it has patches: 13 x 23 against 33 x 2.
+    assert from_second.mean() == pytest.approx(66 / 365, abs=0.05)
+
+
+def test_every_origin_is_reached() -> None:
+    batch = pool([whole(numbered((10, 11)))]).batch(500, generator())
+    origins = set(batch[:, 0, 0].long().tolist())
+    assert origins == {11 * y + x for y in range(3) for x in range(4)}
+
+
+@pytest.mark.parametrize("shape", [(1, 50), (50, 1), (5, 7), (1, 1)])
+def test_small_images_shrink_the_patch(shape: tuple[int, int]) -> None:
+    made = pool([whole(numbered(shape))])
+    assert made.shape == (min(8, shape[0]), min(8, shape[1]))
+    assert made.batch(3, generator()).shape == (3, *made.shape)
+
+
+def test_missing_values_are_nan() -> None:
+    image = np.zeros((9, 9), np.float32)
+    image[4, 4], image[4, 5] = np.inf, np.nan
+    batch = pool([whole(as_source(image))]).batch(10, generator())
+    assert (batch.isnan().sum((1, 2)) == 2).all()
+    assert not batch.isinf().any()
+
+
+def test_large_data_is_a_bounded_pool_that_changes_and_repeats() -> None:
+    reads: list[tuple[int, ...]] = []
+
+    class Recorded:
+        shape, dtype, ndim = (6, 4000, 4000), np.dtype(np.float32), 3
+
+        def __getitem__(self, index: tuple[int, slice, slice]) -> np.ndarray:
+            plane, y, x = index
+            reads.append((plane, y.start, x.start))
+            return np.full((y.stop - y.start, x.stop - x.start), len(reads), np.float32)
+
+    def values(seed: int) -> list[float]:
+        reads.clear()
+        source = as_source(Recorded(), "TYX")
+        pieces = [Piece(source, t, ((0, 4000), (0, 4000))) for t in range(6)]
+        made = pool(pieces, capacity=32 * 32 * 4 * 10, seed=seed)
+        stream, seen = generator(), []
+        for _ in range(60):
+            seen.append(float(made.batch(4, stream).max()))
+            made.advance()
+        made.close()
+        return [*seen, *map(float, np.ravel(reads[:20]))]
+
+    assert values(0) == values(0) != values(1)
+    assert len(reads) <= 10 + 60 // 4 + 1
+    values(0)
+    assert max(values(0)[:60]) > 10  # blocks read later are used
+
+
+def test_roi_keeps_to_the_wanted_side() -> None:
+    image = np.zeros((64, 64), np.float32)
+    image[:, 32:] = 100
+    for background in (True, False):
+        made = pool(
+            [whole(as_source(image))], use_roi=True, select_background=background, scale_factor=0.5
+        )
+        mean = made.batch(200, generator()).mean((1, 2))
+        assert ((mean <= 50) if background else (mean >= 50)).all()
+
+
+def test_split_by_image_as_the_original_does() -> None:
+    sources = [numbered((20, 20)) for _ in range(20)]
+    train, held, names = split(sources, (0.7, 0.15, 0.15), 8, np.random.default_rng(0))
+    assert [len(names[key]) for key in ("train", "val", "test")] == [14, 3, 3]
+    assert len(train) == 14
+    assert len(held) == 3
+    assert not {id(p.source) for p in train} & {id(p.source) for p in held}
+
+
+def test_split_by_region_holds_out_a_strip() -> None:
+    for seed in range(8):
+        train, held, _ = split(
+            [numbered((100, 60))], (0.7, 0.15, 0.15), 16, np.random.default_rng(seed)
+        )
+        assert train[0].pixels + held[0].pixels == 6000
+        covered = np.zeros((100, 60), int)
+        for piece in (train[0], held[0]):
+            (y0, y1), (x0, x1) = piece.region
+            covered[y0:y1, x0:x1] += 1
+        assert (covered == 1).all()
+        assert min(held[0].shape) >= 16
+        assert held[0].pixels < 0.3 * 6000
+    train, held, _ = split([numbered((20, 20))], (0.7, 0.15, 0.15), 16, np.random.default_rng(0))
+    assert train == held  # too small to spare any
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(InputError, match="no image"):
+        pool([])
+
+
+def test_symmetries_keep_the_mask() -> None:
+    line, bent = np.ones((1, 5)), np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]])
+    count = {name: len(symmetries(mask, "symmetric", square=True))
+             for name, mask in (("pixel", np.ones((1, 1))), ("line", line), ("bent", bent))}  # fmt: skip
+    assert count == {"pixel": 8, "line": 4, "bent": 1}
+    assert len(symmetries(bent, "all", square=True)) == 8
+    assert len(symmetries(line, "none", square=True)) == 1
+    assert not any(transpose for transpose, *_ in symmetries(np.ones((1, 1)), "all", square=False))
+
+
+def test_move_is_what_the_symmetry_says() -> None:
+    patch = torch.arange(9.0).view(1, 3, 3)
+    image = patch[0].numpy()
+    for s in symmetries(np.ones((1, 1)), "all", square=True):
+        expected = image.T if s[0] else image
+        expected = expected[::-1] if s[1] else expected
+        expected = expected[:, ::-1] if s[2] else expected
+        assert np.array_equal(move(patch, torch.tensor([s]))[0].numpy(), expected)
+
+
+def test_normalisation_undoes_itself() -> None:
+    made = Normalisation((100.0, 5.0), (20.0, 0.5))
+    block = np.array([[90.0, 140.0]], np.float32)
+    assert made.apply(block, 0).tolist() == [[-0.5, 2.0]]
+    np.testing.assert_allclose(made.undo(made.apply(block, 1), 1), block, rtol=1e-6)

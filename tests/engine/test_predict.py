@@ -1,0 +1,137 @@
+"""The tiled result is the whole-image result, for every architecture, size and accident."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from napari_autostructn2v.engine import predict as module
+from napari_autostructn2v.engine.config import Network
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.predict import predict, run_network
+from napari_autostructn2v.engine.tiles import Region
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "plain": Network(features=4),
+    "deep": Network(features=4, depth=3),
+    "n2v2": Network(features=4, blur_pool=True, top_skip=False),
+    "batch norm": Network(features=4, batch_norm=True),
+    "residual": Network(features=4, residual=True, depth=1),
+    "checkpointed": Network(features=4, gradient_checkpointing=True),
+}
+
+
+def network(options: Network) -> UNet:
+    torch.manual_seed(0)
+    made = UNet(options)
+    for parameter in made.parameters():
+        # Larger weights than at the start, so that a wrong halo shows.
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+def denoise(net: UNet, image: np.ndarray, side: int) -> np.ndarray:
+    result = np.full_like(image, -99)
+
+    def read(region: Region) -> np.ndarray:
+        (y0, y1), (x0, x1) = region
+        return image[y0:y1, x0:x1].copy()
+
+    for (y, x), block, _ in predict(net, read, image.shape, side, CPU):
+        result[slice(*y), slice(*x)] = block
+    return result
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [(97, 130), (64, 64), (1, 90), (90, 1), (3, 5), (1, 1), (41, 201)])
+def test_tiled_equals_whole(name: str, size: tuple[int, int]) -> None:
+    net = network(NETWORKS[name])
+    image = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    with torch.inference_mode():
+        whole = net(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    tolerance = 1e-5 * np.abs(whole).max()
+    for side in (16, 40):
+        np.testing.assert_allclose(denoise(net, image, side), whole, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reach_is_the_receptive_field(name: str) -> None:
+    net = network(NETWORKS[name])
+    size, middle = 6 * net.reach, 3 * net.reach
+    image = torch.zeros(1, 1, size, size, requires_grad=True)
+    seen = 0
+    for shift in range(net.stride):  # the field depends on the pixel's place in the coarse grid
+        (gradient,) = torch.autograd.grad(net(image)[0, 0, middle + shift, middle + shift], image)
+        rows = gradient[0, 0].abs().sum(1).nonzero()[:, 0]
+        seen = max(seen, int((rows - middle - shift).abs().max()))
+    assert seen <= net.reach
+    assert net.reach - seen < 2 * net.stride  # and no wider than it need be
+
+
+def test_missing_pixels_stay_missing_and_spoil_nothing_else() -> None:
+    image = np.random.default_rng(0).standard_normal((50, 60)).astype(np.float32)
+    image[10:13, 20:24] = np.nan
+    image[40, 5] = np.inf
+    result = denoise(network(NETWORKS["plain"]), image, 32)
+    assert np.array_equal(np.isnan(result), ~np.isfinite(image))
+
+
+def test_out_of_memory_cuts_the_tiles_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network(NETWORKS["plain"])
+    image = np.random.default_rng(0).standard_normal((150, 190)).astype(np.float32)
+    expected = denoise(net, image, 500)
+    shapes: list[tuple[int, ...]] = []
+
+    def small_memory(net: UNet, tensor: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(tensor.shape[2:]))
+        if tensor.numel() > 110 * 120:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return run_network(net, tensor)
+
+    monkeypatch.setattr(module, "run_network", small_memory)
+    tolerance = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(denoise(net, image, 500), expected, atol=tolerance)
+    assert sum(h * w > 110 * 120 for h, w in shapes) <= 3  # it does not try in vain again
+
+
+def test_other_errors_are_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(net: UNet, tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(module, "run_network", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        denoise(network(NETWORKS["plain"]), np.zeros((40, 40), np.float32), 20)
+
+
+def test_stop_ends_before_the_next_tile() -> None:
+    stop, done = threading.Event(), 0
+    net = network(NETWORKS["plain"])
+
+    def read(region: Region) -> np.ndarray:
+        (y0, y1), (x0, x1) = region
+        return np.zeros((y1 - y0, x1 - x0), np.float32)
+
+    for _ in predict(net, read, (200, 200), 40, CPU, stop):
+        done += 1
+        if done == 3:
+            stop.set()
+    assert done == 3
+
+
+def test_networks_accept_what_the_config_allows() -> None:
+    for options in NETWORKS.values():
+        net = UNet(options)
+        out = net(torch.randn(2, 1, 17, 23))
+        assert out.shape == (2, 1, 17, 23)
+        out.sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_tiles_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = UNet(Network(features=8)), UNet(Network(features=64))
+    assert module.tile_side(small, CPU, None) > module.tile_side(large, CPU, None) >= 64
+    assert module.tile_side(small, CPU, 48) == 48
