@@ -1,0 +1,245 @@
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.qt.threading import WorkerBase
+from napari.utils import progress as activity
+from npe2 import PluginManifest
+from qtpy.QtCore import Qt, QThreadPool, QTimer
+from qtpy.QtWidgets import QWidget
+
+import napari_autostructn2v
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.plugin.dock import DenoiseDock
+
+PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16)
+
+
+class OutOfMemory(RuntimeError):
+    """As torch's is."""
+
+
+def enabled(dock):
+    return dock.denoise.isEnabled(), dock.stop.isEnabled()
+
+
+def test_without_an_image_the_dock_says_what_to_do(open_dock):
+    viewer, dock = open_dock()
+    assert enabled(dock) == (False, False)
+    assert dock.image_note.text() == "Open an image: File > Open, or File > Open Sample."
+    viewer.add_labels(np.zeros((8, 8), np.uint8))
+    assert enabled(dock) == (False, False)
+    viewer.add_image(PIXELS, name="a")
+    assert enabled(dock) == (True, False)
+    assert dock.image_note.text() == "Y X   24 x 16   float32"
+
+
+def test_the_list_follows_the_layers(open_dock):
+    viewer, dock = open_dock(data=PIXELS)
+    viewer.add_image(PIXELS, name="hidden", visible=False)
+    assert dock.layer.name == "cells"
+    viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="photo", rgb=True)
+    assert dock.layer.name == "photo", "the newest that can be seen"
+    viewer.layers.remove("hidden")
+    assert "colour (RGB)" in dock.image_note.text()
+    assert enabled(dock) == (False, False)
+    viewer.layers["cells"].name = "nuclei"
+    assert [dock.image.itemText(i) for i in range(dock.image.count())] == ["nuclei", "photo"]
+    viewer.layers.remove("photo")
+    assert dock.layer is viewer.layers["nuclei"]
+    assert enabled(dock) == (True, False)
+    dock.image.activated.emit(0)
+    viewer.add_image(PIXELS, name="later")
+    assert dock.layer is viewer.layers["nuclei"], "what the user has chosen stays"
+    viewer.layers.clear()
+    assert enabled(dock) == (False, False)
+
+
+def test_through_napari_s_proxy_the_same_layers_are_met(make_napari_viewer):
+    from napari.utils._proxies import PublicOnlyProxy
+
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(PIXELS)
+    dock = DenoiseDock(PublicOnlyProxy(viewer))
+    viewer.window.add_dock_widget(dock)
+    assert dock.layer is layer
+
+
+def test_a_run_tells_the_verdict_and_ends_idle(open_dock, denoise):
+    _viewer, dock = open_dock(data=PIXELS)
+    denoise(dock, act=lambda: enabled(dock) == (False, True))
+    assert dock.verdict.text().startswith("Structured along x")
+    assert dock.progress.text.text() == "Done"
+    assert enabled(dock) == (True, False)
+    assert not activity._all_instances
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InputError("The image is constant; nothing can be learned."), "The image is constant"),
+        (ValueError("bad"), "ValueError: bad"),
+        (OutOfMemory("no memory"), "OutOfMemory: no memory"),
+    ],
+)
+def test_after_a_failure_the_next_run_works(open_dock, denoise, fake_engine, error, text):
+    engine = fake_engine(error=error)
+    viewer, dock = open_dock(engine, PIXELS)
+    denoise(dock)
+    assert dock.message.text().startswith(f"Error: {text}")
+    assert dock.progress.text.text() == "Failed"
+    assert enabled(dock) == (True, False)
+    assert "cells Stage 1" in viewer.layers, "what was complete stays"
+    assert "cells Stage 2 (partial)" in viewer.layers, "half a result says so"
+    engine.error = None
+    denoise(dock)
+    assert dock.message.text() == ""
+    np.testing.assert_array_equal(viewer.layers["cells Stage 2"].data, PIXELS + 2)
+
+
+def test_stop_keeps_what_was_learned(open_dock, denoise, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
+
+    def stop():
+        qtbot.waitUntil(lambda: dock.progress.text.text() == "Training Stage 1 on cpu")
+        dock.stop.click()
+        assert enabled(dock) == (False, True)
+        assert dock.stop.text() == "S&top now"
+        dock.stop.click()
+        assert enabled(dock) == (False, False)
+
+    denoise(dock, act=stop)
+    assert dock.progress.text.text() == "Stopped early"
+    assert "cells Stage 2" in viewer.layers
+    assert enabled(dock) == (True, False)
+    assert dock.stop.text() == "S&top"
+
+
+def test_a_budget_that_is_not_understood_is_told_beside_it(open_dock, fake_engine, denoise):
+    engine = fake_engine()
+    _viewer, dock = open_dock(engine, PIXELS)
+    dock.budget.setEditText("soon")
+    dock.denoise.click()
+    assert not dock.is_running
+    assert "Budget 'soon' is not understood" in dock.budget_note.text()
+    dock.budget.setEditText("30 steps")
+    assert dock.budget_note.isHidden()
+    denoise(dock)
+    dock.budget.setCurrentText("until it stops improving")
+    denoise(dock)
+    assert engine.budgets == ["30steps", "converged"]
+
+
+def test_by_keyboard(open_dock, qtbot, fake_engine):
+    _viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
+    dock.image.setFocus()
+    qtbot.wait(50)
+    for expected in (dock.budget, dock.denoise):
+        qtbot.keyClick(dock.focusWidget(), Qt.Key.Key_Tab)
+        assert dock.focusWidget() is expected
+    dock.budget.setFocus()
+    qtbot.keyClick(dock.budget, Qt.Key.Key_Return)
+    assert dock.is_running
+    assert dock.focusWidget() is dock.stop
+    qtbot.keyClick(dock.stop, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not dock.is_running)
+    assert dock.focusWidget() is dock.denoise
+
+
+@pytest.mark.parametrize("way", ["hide", "remove"])
+def test_closing_the_panel_stops_the_run_and_keeps_what_was_learned(
+    open_dock, fake_engine, qtbot, way
+):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
+    panel = dock.parentWidget()
+    dock.denoise.click()
+    qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
+    panel.title.hide_button.click() if way == "hide" else panel.title.close_button.click()
+    del dock, panel
+    qtbot.waitUntil(lambda: "cells Stage 2" in viewer.layers)
+    assert QThreadPool.globalInstance().waitForDone(5000)
+    qtbot.waitUntil(lambda: not activity._all_instances)
+
+
+def test_behind_a_tab_floating_or_minimised_the_run_goes_on(open_dock, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
+    window = viewer.window._qt_window
+    panel = dock.parentWidget()
+    other = viewer.window.add_dock_widget(QWidget(), name="Other", area="right")
+    window.tabifyDockWidget(panel, other)
+    dock.denoise.click()
+    for act in (
+        other.raise_,
+        panel.raise_,
+        lambda: panel.setFloating(True),
+        lambda: panel.setFloating(False),
+        window.showMinimized,
+        window.showNormal,
+    ):
+        act()
+        qtbot.wait(400)
+        assert dock.is_running
+        assert not dock._run.is_stopping
+    dock.stop.click()
+    qtbot.waitUntil(lambda: not dock.is_running)
+
+
+def test_napari_knows_that_a_run_is_on(open_dock, denoise, fake_engine):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
+    tasks = viewer.window._task_status_manager
+
+    def look_and_stop():
+        assert tasks.is_busy()
+        assert any("Denoise cells" in text for text in tasks.get_status())
+        dock.stop.click()
+
+    denoise(dock, act=look_and_stop)
+    assert not tasks.is_busy()
+
+
+def test_closing_the_viewer_ends_the_run(open_dock, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
+    dock.denoise.click()
+    qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
+    assert QThreadPool.globalInstance().activeThreadCount() == 1
+    viewer.close()
+    assert QThreadPool.globalInstance().waitForDone(2000)
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set)
+
+
+def test_destroying_the_dock_ends_the_run(open_dock, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
+    dock.denoise.click()
+    qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
+    viewer.window.remove_dock_widget(dock)
+    with qtbot.waitSignal(dock.destroyed):
+        dock.deleteLater()
+    assert QThreadPool.globalInstance().activeThreadCount() == 0
+    qtbot.waitUntil(lambda: not activity._all_instances)
+
+
+def test_the_window_lives_during_a_run(open_dock, denoise, fake_engine):
+    """A 10 ms timer on the event loop, while tiles of a larger image arrive and are drawn."""
+    data = np.zeros((512, 512), np.float32)
+    _viewer, dock = open_dock(fake_engine(tile=16, pause=0.01), data, show=True)
+    beats = []
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start()
+    denoise(dock)
+    timer.stop()
+    gaps = np.diff(beats)
+    assert np.percentile(gaps, 90) < 0.1
+
+
+def test_the_manifest_opens_this_dock(make_napari_viewer, npe2pm):
+    path = Path(napari_autostructn2v.__file__).parent / "napari.yaml"
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(path)):
+        viewer = make_napari_viewer()
+        _panel, dock = viewer.window.add_plugin_dock_widget("napari-autostructn2v", "Denoise")
+        assert isinstance(dock, DenoiseDock)
+        viewer.open_sample("napari-autostructn2v", "horizontal")
+        assert dock.layer.name == "filaments"
+        assert dock.denoise.isEnabled()

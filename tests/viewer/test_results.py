@@ -1,0 +1,229 @@
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.plugin.reading import snapshot
+from napari_autostructn2v.plugin.writing import (
+    LayerSink,
+    centred,
+    highest_off_centre,
+    place_panel,
+    reach,
+)
+
+PIXELS = np.arange(2 * 24 * 16, dtype=np.uint16).reshape(2, 24, 16)
+
+
+def test_a_run_adds_the_noise_the_mask_and_both_stages(open_dock, denoise):
+    viewer, dock = open_dock(
+        data=PIXELS,
+        axis_labels=("t", "y", "x"),
+        scale=(2, 0.1, 0.1),
+        translate=(0, 5, 7),
+        units=("s", "um", "um"),
+        rotate=10,
+        colormap="magma",
+        contrast_limits=(2, 700),
+    )
+    source = viewer.layers["cells"]
+    denoise(dock)
+    assert viewer.layers.selection.active.name == "cells Stage 2", "panels are not selected"
+    assert [layer.name for layer in viewer.layers] == [
+        "cells",
+        "cells autocorrelation",
+        "cells Stage 1",
+        "cells mask",
+        "cells Stage 2",
+    ]
+    for number in (1, 2):
+        result = viewer.layers[f"cells Stage {number}"]
+        np.testing.assert_array_equal(result.data, PIXELS + number)
+        assert result.data.dtype == np.uint16
+        for name in ("scale", "translate", "rotate", "shear", "units", "axis_labels"):
+            np.testing.assert_array_equal(getattr(result, name), getattr(source, name))
+        np.testing.assert_array_equal(result.affine.affine_matrix, source.affine.affine_matrix)
+        assert result.contrast_limits == source.contrast_limits
+        assert result.colormap.name == "magma"
+    rho, mask = viewer.layers["cells autocorrelation"], viewer.layers["cells mask"]
+    assert isinstance(rho, Image)
+    assert isinstance(mask, Labels)
+    assert mask.data.sum() == 5
+    assert set(np.unique(mask.data)) == {0, 1}
+    assert mask.data[4, 2:7].all(), "centred on the same lags as the autocorrelation"
+    for panel in (rho, mask):
+        assert panel.units == source.units[1:]
+        assert panel.axis_labels == ("y", "x")
+        left, right = panel.extent.world[:, 1].min(), source.extent.world[:, 2].max()
+        assert left > right, "beside the image, not over it"
+
+
+def test_the_result_does_not_follow_the_source_edited_or_removed_meanwhile(
+    open_dock, denoise, fake_engine
+):
+    viewer, dock = open_dock(fake_engine(pause=0.01), PIXELS)
+    denoise(dock, act=viewer.layers.clear)
+    assert "cells Stage 2" in viewer.layers
+    np.testing.assert_array_equal(viewer.layers["cells Stage 2"].data, PIXELS + 2)
+
+
+def test_earlier_results_are_kept(open_dock, denoise):
+    viewer, dock = open_dock(data=PIXELS[0])
+    denoise(dock)
+    first = viewer.layers["cells Stage 2"]
+    assert dock.layer is viewer.layers["cells"], "the choice does not jump to a result"
+    denoise(dock)
+    assert first in viewer.layers
+    assert "cells Stage 2 [1]" in viewer.layers
+    assert len(viewer.layers) == 9
+
+
+def test_a_result_removed_during_the_run_is_not_missed(open_dock, denoise, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(pause=0.02), PIXELS)
+
+    def remove():
+        qtbot.waitUntil(lambda: "cells Stage 1" in viewer.layers)
+        viewer.layers.remove("cells Stage 1")
+
+    denoise(dock, act=remove)
+    assert "cells Stage 1" not in viewer.layers
+    assert dock.message.text() == ""
+
+
+def test_tiles_appear_while_they_are_computed(open_dock, denoise, fake_engine, qtbot):
+    viewer, dock = open_dock(fake_engine(tile=4, pause=0.12), PIXELS[0], show=True)
+    drawn = []
+
+    def watch():
+        qtbot.waitUntil(lambda: "cells Stage 2" in viewer.layers)
+        layer = viewer.layers["cells Stage 2"]
+        layer.events.set_data.connect(lambda: drawn.append(np.count_nonzero(layer.data)))
+
+    denoise(dock, act=watch)
+    assert len(set(drawn)) > 1, "more than once, with more of it each time"
+
+
+def test_a_colour_like_shape_stays_greyscale(open_dock, denoise):
+    data = (np.arange(24 * 16 * 3) % 200).astype(np.uint8).reshape(24, 16, 3)
+    viewer, dock = open_dock(data=data, rgb=False, axis_labels=("y", "x", "c"))
+    denoise(dock)
+    result = viewer.layers["cells Stage 2"]
+    assert not result.rgb
+    np.testing.assert_array_equal(result.data, data + 2)
+    # Y and X are not the last axes: the panel lies in their plane all the same.
+    assert viewer.layers["cells mask"].data.shape == (9, 9, 3)
+
+
+@pytest.mark.parametrize(("axes", "tail"), [("TYX", "YX"), ("YXC", "YXC"), ("XY", "XY")])
+def test_panels_have_the_trailing_axes_of_the_image(axes, tail):
+    lengths = {"T": 2, "C": 3, "Y": 40, "X": 60}
+    layer = Image(
+        np.zeros([lengths[a] for a in axes]), rgb=False, axis_labels=[a.lower() for a in axes]
+    )
+    values = np.arange(9.0).reshape(3, 3)
+    data, placement = place_panel(values, snapshot(layer), row=1, column=0)
+    assert placement["axis_labels"] == tuple(tail.lower())
+    assert data.shape == tuple({"Y": 3, "X": 3, "C": 3}[a] for a in tail)
+    plane = data[..., 0] if "C" in tail else data
+    np.testing.assert_array_equal(plane if axes != "XY" else plane.T, values)
+
+
+def test_two_panels_are_as_high_as_the_image():
+    image = snapshot(Image(np.zeros((100, 150)), scale=(0.5, 0.5)))
+    cells = np.zeros((5, 5))
+    (_, upper), (_, lower) = (place_panel(cells, image, row, 0) for row in (0, 1))
+    assert upper["translate"][0] - upper["scale"][0] / 2 == pytest.approx(-0.25)
+    bottom = lower["translate"][0] + 4.5 * lower["scale"][0]
+    assert bottom == pytest.approx(49.75)
+
+
+def test_units_are_used_by_napari_with_all_layers(open_dock, denoise, recwarn):
+    viewer, dock = open_dock(data=PIXELS[0], scale=(0.1, 0.1), units=("um", "um"))
+    denoise(dock)
+    assert [str(unit) for unit in viewer.layers.extent.units] == ["micrometer", "micrometer"]
+
+
+def test_what_the_engine_keeps_of_a_half_filled_result_says_so(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    sink = LayerSink(viewer, snapshot(viewer.add_image(PIXELS, name="a")))
+    source = as_source(PIXELS)
+    kept = sink.open(0, source, "stage1", np.dtype(np.uint16), False)
+    dropped = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
+    forgotten = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4)
+    kept.write(0, ((0, 1), (0, 16)), np.ones((1, 16), np.float32))
+    kept.keep_partial()
+    kept.discard()
+    dropped.discard()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3)
+    assert forgotten.layer in viewer.layers
+    sink.close()
+    assert [layer.name for layer in viewer.layers] == ["a", "a Stage 1 (partial)"]
+
+
+def test_large_results_go_to_disk_and_leave_nothing(
+    qtbot, make_napari_viewer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(PIXELS, name="big")
+    sink = LayerSink(viewer, snapshot(layer), in_memory=100)
+    source = as_source(PIXELS)
+    target = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
+    qtbot.waitUntil(lambda: "big Stage 2" in viewer.layers)
+    assert any(tmp_path.iterdir())
+    target.write(1, ((8, 10), (0, 16)), np.full((2, 16), 70000.6, np.float32))
+    target.commit()
+    sink.close()
+    result = viewer.layers["big Stage 2"].data
+    assert np.asarray(result[1, 8:10]).min() == 65535, "rounded and saturated"
+    assert np.asarray(result[0]).max() == 0
+    viewer.layers.clear()
+    del target, result, layer
+    sink.deleteLater()
+    del sink
+    import gc
+
+    def gone():
+        gc.collect()
+        return not any(tmp_path.iterdir())
+
+    qtbot.waitUntil(gone)
+
+
+def test_a_grid_is_padded_or_cut_around_its_centre():
+    np.testing.assert_array_equal(
+        centred(np.ones((1, 3), int), 2),
+        [[0] * 5, [0] * 5, [0, 1, 1, 1, 0], [0] * 5, [0] * 5],
+    )
+    grid = np.arange(35).reshape(5, 7)
+    np.testing.assert_array_equal(centred(grid, 1), grid[1:4, 2:5])
+
+
+def test_the_panels_show_the_lags_worth_looking_at():
+    rho = np.zeros((41, 41))
+    rho[20, 20] = 1
+    assert reach(rho) == 5
+    rho[20, 13] = rho[20, 27] = -0.06
+    assert reach(rho) == 9
+    rho[0, 20] = 0.5
+    assert reach(rho) == 20, "no farther than was measured"
+
+
+def test_contrast_of_the_autocorrelation_ignores_lag_0():
+    rho = np.zeros((3, 3))
+    rho[1, 1], rho[1, 0] = 1, -0.4
+    assert highest_off_centre(rho) == 0.4
+    rho[1, 0] = 0
+    assert highest_off_centre(rho) == 0.05
+
+
+def test_the_view_moves_only_if_the_whole_image_was_seen(open_dock, denoise):
+    viewer, dock = open_dock(data=PIXELS[0])
+    viewer.reset_view()
+    before = viewer.scene.camera.zoom
+    denoise(dock)
+    assert viewer.scene.camera.zoom < before, "the panels are in view"
+    viewer.scene.camera.zoom = 50
+    denoise(dock)
+    assert viewer.scene.camera.zoom == 50, "who looks closely is left alone"
