@@ -1,0 +1,55 @@
+# A fresh clone needs nothing but Python: each target sets up what it uses, once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Without a display the viewer's tests run on a virtual one, where there is one.
+DISPLAYED = $(if $(DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24"))
+
+.PHONY: help demo test test-all lint napari screenshots clean
+
+help:
+	@echo "make demo         denoise a synthetic sample, write the picture into out/"
+	@echo "make test         lint, types and the quick tests"
+	@echo "make test-all     the slow tests too"
+	@echo "make lint         lint and types only"
+	@echo "make napari       open the viewer with a sample and the dock"
+	@echo "make screenshots  make the documents' pictures anew"
+	@echo "make clean        remove what these made"
+
+demo: .venv/base.stamp
+	$(BIN)/autostructn2v demo -o out
+
+test: lint
+	$(DISPLAYED) $(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(DISPLAYED) $(BIN)/pytest
+
+lint: .venv/all.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+napari: .venv/all.stamp
+	$(BIN)/python -c 'import napari; viewer = napari.Viewer(); \
+		viewer.open_sample("napari-autostructn2v", "horizontal"); \
+		viewer.window.add_plugin_dock_widget("napari-autostructn2v"); napari.run()'
+
+screenshots: .venv/all.stamp
+	$(DISPLAYED) $(BIN)/python docs/make_screenshots.py
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/base.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) "pip>=25.1"
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+.venv/all.stamp: .venv/base.stamp .ci/system-libraries
+	.ci/system-libraries
+	$(PIP) --editable ".[napari,tensorboard]" PyQt6 --group dev
+	touch $@
