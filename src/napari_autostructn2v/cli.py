@@ -234,10 +234,8 @@ def analyse(
 
     first = findings[0]
     if report:
-        from napari_autostructn2v.engine.pipeline import analysis_report
-
         used = settings.model_dump(mode="json")
-        write_json(report, {**analysis_report(findings), "config": used})
+        write_json(report, {**analysis.report(findings), "config": used})
     if mask_out:
         write_tiff(mask_out, first.mask)
     if plot:
@@ -312,12 +310,7 @@ def _settings(
     preset: str | None, file: Path | None, mask: str | None, options: Mapping[str, Any]
 ) -> Config:
     """Options override the config file, which overrides the preset."""
-    under = {"preset": preset} if preset else {}
-    base = Config.load(file) if file else Config.parse(under)
-    if file and preset:
-        inside = json.loads(file.read_text(encoding="utf-8"))
-        if "input_dir" not in inside:  # the original's dictionary brings its own defaults
-            base = Config.parse({**under, **inside})
+    base = Config.load(file, preset) if file else Config.parse({"preset": preset or "balanced"})
     values = base.model_dump(mode="json")
     values.update({key: value for key, value in options.items() if value is not None})
     structure = values["structure"]
@@ -581,11 +574,12 @@ class _Display:
                 name = _STAGE_TITLES[event.stage] + _channel(event.channel)
                 self._bar(name, event.step, event.total, f"loss {event.loss:.4f}")
             case events.StageDone():
+                name = _STAGE_TITLES[event.stage] + _channel(event.channel)
                 why = f", ended early: {event.stopped}" if event.stopped else ""
-                self._line(
-                    f"{_STAGE_TITLES[event.stage]}{_channel(event.channel)}: {event.steps} steps "
-                    f"in {event.seconds:.1f} s, loss {event.loss:.4f}{why}"
+                trained = (
+                    f"{event.steps} steps in {event.seconds:.1f} s, loss {event.loss:.4f}{why}"
                 )
+                self._line(f"{name}: {trained if event.steps else event.stopped}")
             case events.TileDone():
                 name = f"{_STAGE_TITLES[event.stage]}, tiles"
                 self._bar(name, event.done, event.total, "")

@@ -157,7 +157,7 @@ def test_run_writes_image_report_and_model(trained):
     report = json.loads((folder / "r.json").read_text())
 
     assert (clean.shape, clean.dtype) == ((96, 96), np.uint16)
-    assert clean.std() < noisy().std()
+    assert 0.3 * noisy().mean() < clean.mean() < 3 * noisy().mean()  # grey values, not z-scores
     assert {
         "verdict", "leak", "noise_sigma", "autocorrelation", "mask", "images", "stages", "quality",
         "seconds", "device", "versions", "config",

@@ -25,6 +25,7 @@ from napari_autostructn2v.engine.structure import (
 
 OPTIONS = Structure()
 LAG = OPTIONS.max_lag
+PATCH = 64
 SHAPE = (320, 320)
 
 
@@ -106,7 +107,7 @@ def test_autocovariance_is_the_direct_sum(h: int, w: int, lag: int, seed: int) -
 )
 def test_verdict_on_planted_noise(kind: str, verdict: str, seed: int) -> None:
     measured = measure([planted(kind, seed)], LAG)
-    assert judge(measured, OPTIONS.leak_threshold).name == verdict
+    assert judge(measured, OPTIONS.leak_threshold, PATCH).name == verdict
     assert measured.sigma == pytest.approx(120, rel=0.08)
 
 
@@ -122,7 +123,7 @@ def test_rho_is_the_planted_one() -> None:
 @pytest.mark.parametrize("seed", [4, 5, 6])
 def test_horizontal_mask_covers_the_noise_and_little_more(seed: int) -> None:
     measured = measure([planted("horizontal", seed)], LAG)
-    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold), OPTIONS)
+    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
     assert mask.shape[0] == 1
     assert mask.all()
     # rho at lags 1 to 4 is .66 .41 .16 .04: those above .05 reach 3; at most two pairs wider.
@@ -132,14 +133,14 @@ def test_horizontal_mask_covers_the_noise_and_little_more(seed: int) -> None:
 def test_offsets_give_full_lines() -> None:
     for kind, axis in (("rows", 1), ("columns", 0)):
         measured = measure([planted(kind, 7)], LAG)
-        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold), OPTIONS)
-        assert mask.shape[axis] > 2 * 60
+        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
+        assert mask.shape[axis] == 2 * (PATCH - 1) + 1
         assert mask.shape[1 - axis] == 1
 
 
 def test_isotropic_mask_is_a_disk() -> None:
     measured = measure([planted("isotropic", 8)], LAG)
-    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold), OPTIONS)
+    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
     assert np.array_equal(mask, mask.T)
     assert np.array_equal(mask, mask[::-1])
     assert 5 <= mask.shape[0] <= 9
@@ -149,22 +150,22 @@ def test_isotropic_mask_is_a_disk() -> None:
 def test_masks_are_point_symmetric_with_a_hidden_centre() -> None:
     for kind in ("horizontal", "vertical", "isotropic", "diagonal", "rows", "white"):
         measured = measure([planted(kind, 9)], LAG)
-        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold), OPTIONS)
+        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
         assert np.array_equal(check_mask(mask), mask[::-1, ::-1])
 
 
 def test_leak_falls_as_the_mask_grows_and_is_zero_for_white_noise() -> None:
-    correlation = Correlation(measure([planted("horizontal", 10)], LAG))
+    correlation = Correlation(measure([planted("horizontal", 10)], LAG), PATCH)
     leaks = [correlation.leak(np.ones((1, 2 * n + 1)))[0] for n in range(8)]
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(leaks))
     assert leaks[0] == pytest.approx(0.63, abs=0.06)  # R2 of the planted correlation
     assert leaks[5] < 0.02
-    white = Correlation(measure([planted("white", 10)], LAG))
+    white = Correlation(measure([planted("white", 10)], LAG), PATCH)
     assert white.leak(np.ones((1, 1)))[1] < 0.02
 
 
 def test_blind_error_prefers_the_right_mask() -> None:
-    correlation = Correlation(measure([planted("horizontal", 11)], LAG))
+    correlation = Correlation(measure([planted("horizontal", 11)], LAG), PATCH)
     errors = {n: correlation.blind_error(np.ones((1, 2 * n + 1))) for n in (0, 1, 4)}
     assert errors[4] < errors[1] < errors[0]
     assert correlation.blind_error(np.ones((9, 1))) > errors[4]  # the wrong direction
@@ -175,7 +176,7 @@ def test_awkward_images() -> None:
     holes = planted("horizontal", 1)
     holes[40:60, 30:200] = np.nan
     holes[0, 0] = np.inf
-    assert judge(measure([holes], LAG), 0.02).name == "along x"
+    assert judge(measure([holes], LAG), 0.02, PATCH).name == "along x"
     for shape in ((1, 300), (300, 1), (5, 7), (2, 2)):
         tiny = measure([rng.standard_normal(shape).astype(np.float32)], LAG)
         assert np.isfinite(tiny.rho).all()

@@ -20,7 +20,6 @@ from napari_autostructn2v.engine.source import Source, as_source
 
 CPU = torch.device("cpu")
 SAME = Normalisation((0.0,), (1.0,))
-MEBIBYTE = 2**20
 
 
 def numbered(shape: tuple[int, int], first: int = 0) -> Source:
@@ -33,7 +32,7 @@ def whole(source: Source) -> Piece:
     return Piece(source, 0, ((0, height), (0, width)))
 
 
-def pool(pieces: list[Piece], capacity: int = 64 * MEBIBYTE, seed: int = 0, **stage: object) -> Pool:
+def pool(pieces: list[Piece], capacity: int = 2**26, seed: int = 0, **stage: object) -> Pool:
     return Pool(pieces, SAME, Stage(patch_size=8, **stage), capacity, seed, CPU)
 
 
@@ -149,8 +148,8 @@ def test_nothing_to_train_on_is_said() -> None:
 
 def test_symmetries_keep_the_mask() -> None:
     line, bent = np.ones((1, 5)), np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]])
-    count = {name: len(symmetries(mask, "symmetric", square=True))
-             for name, mask in (("pixel", np.ones((1, 1))), ("line", line), ("bent", bent))}  # fmt: skip
+    masks = {"pixel": np.ones((1, 1)), "line": line, "bent": bent}
+    count = {name: len(symmetries(mask, "symmetric", True)) for name, mask in masks.items()}
     assert count == {"pixel": 8, "line": 4, "bent": 1}
     assert len(symmetries(bent, "all", square=True)) == 8
     assert len(symmetries(line, "none", square=True)) == 1

@@ -265,9 +265,7 @@ def mask_file(folder: Path) -> dict[str, Any]:
         lambda _: {"extractor": "ring"},
     ],
 )
-def test_every_source_of_masks(
-    structure: Callable[[Path], dict[str, Any]], tmp_path: Path
-) -> None:
+def test_every_source_of_masks(structure: Callable[[Path], dict[str, Any]], tmp_path: Path) -> None:
     story = list(run(noisy(), config(structure=structure(tmp_path))))
     found = [e for e in story if isinstance(e, events.MaskFound)]
     last = story[-1]
@@ -322,7 +320,7 @@ def test_presets_and_the_originals_dictionary_run() -> None:
 
 def test_tensorboard_logs(tmp_path: Path) -> None:
     trained(noisy(), tensorboard=str(tmp_path))
-    logs = [path.parent.name for path in tmp_path.rglob("events.*")]
+    logs = [path.parent.parent.name for path in tmp_path.rglob("events.*")]
     assert sorted(logs) == ["stage1", "stage2"]
 
 

@@ -18,7 +18,7 @@ def test_a_real_image_is_denoised(open_dock, qtbot, planted):
         room.engine, planted.noisy, scale=(0.1, 0.1), units=("um", "um"), name="cells"
     )
     told = len(notification_manager.records)
-    dock.budget.setEditText("30steps")
+    dock.budget.setEditText("80steps")
     dock.denoise.click()
     qtbot.waitUntil(lambda: not dock.is_running, timeout=120_000)
     assert dock.message.text() == ""

@@ -2,6 +2,7 @@
 
 import os
 
-# Torch's threads spin while they wait for each other. Where another program keeps a core busy
-# that is many times slower than sleeping; it is read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Torch's threads spin while they wait for each other, for ever by default: where another program
+# keeps a core busy, training is then many times slower. Read when torch is first imported; this
+# many turns cost nothing on an idle machine.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -64,11 +64,11 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
 def _finding(
     noise: Noise, blocks: Sequence[Array], config: Config, image: int, channel: int, name: str
 ) -> Finding:
-    verdict = judge(noise, config.structure.leak_threshold)
+    verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         mask, _ = ring_mask(flat_tiles(blocks), config.structure.ring)
     else:
-        mask = leak_mask(noise, verdict, config.structure)
+        mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
     return Finding(image, channel, name, noise, verdict, mask)
 
 
@@ -104,9 +104,18 @@ def combine(findings: Sequence[Finding], config: Config) -> Finding:
         autocovariance=mean([n.autocovariance for n in noises]),
         tiles=sum(n.tiles for n in noises),
     )
-    verdict = judge(noise, config.structure.leak_threshold)
+    verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         return replace(first, noise=noise, verdict=verdict, mask=union(*[f.mask for f in findings]))
-    return replace(
-        first, noise=noise, verdict=verdict, mask=leak_mask(noise, verdict, config.structure)
-    )
+    mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
+    return replace(first, noise=noise, verdict=verdict, mask=mask)
+
+
+def report(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The part of a run's report that needs no training."""
+    images: list[dict[str, Any]] = []
+    for finding in findings:
+        if len(images) <= finding.image:
+            images.append({"name": finding.name, "channels": []})
+        images[finding.image]["channels"].append(finding.report())
+    return {**findings[0].report(), "images": images}

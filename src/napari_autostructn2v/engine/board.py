@@ -30,7 +30,7 @@ class Board:
                     "TensorBoard logs need the package tensorboard: "
                     "pip install napari-autostructn2v[tensorboard]"
                 ) from error
-            self._writer = SummaryWriter(str(folder / name))
+            self._writer = SummaryWriter(str(folder / name / "logs"))
 
     def step(self, step: Step) -> None:
         if self._writer is None:

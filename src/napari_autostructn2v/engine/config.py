@@ -44,7 +44,7 @@ class Budget:
     """How long to train.
 
     `seconds` and `steps` are shared by all stages of a run; `epochs` are of each stage (as in
-    autoStructN2V, where an epoch is `patches_per_image` patches of every image); `converged`
+    autoStructN2V, where an epoch is `patches_per_image` patches of every image plane); `converged`
     trains each stage until its validation loss stops improving.
     """
 
@@ -73,7 +73,7 @@ class Budget:
     def __str__(self) -> str:
         if self.unit == "converged":
             return "converged"
-        return f"{self.amount:g}{'s' if self.unit == 'seconds' else self.unit}"
+        return f"{self.amount:.15g}{'s' if self.unit == 'seconds' else self.unit}"
 
 
 BudgetField = Annotated[
@@ -113,8 +113,10 @@ class Stage(_Frozen):
     network: Network = Network()
     patch_size: int = _field(64, "Side of a training patch", unit="px", ge=8, le=1024)
     batch_size: int = _field(16, "Patches per step", ge=1, le=1024)
-    learning_rate: float = _field(1e-3, "Peak learning rate", gt=0, le=1)
-    patches_per_image: int = _field(400, "Patches of each image in one epoch", ge=1, le=1_000_000)
+    learning_rate: float = _field(2e-3, "Peak learning rate", gt=0, le=1)
+    patches_per_image: int = _field(
+        400, "Patches of each image plane in one epoch", ge=1, le=1_000_000
+    )
     mask_percentage: float = _field(
         2.0, "Share of a patch's pixels that is hidden", unit="%", gt=0, le=60
     )
@@ -141,6 +143,14 @@ class Stage(_Frozen):
         if self.mask_center_size % 2 == 0:
             raise ValueError(f"mask_center_size {self.mask_center_size} must be odd")
         return self
+
+
+class Stage2(Stage):
+    """A stage whose mask is structural: more pixels are hidden, so that as many count."""
+
+    mask_percentage: float = _field(
+        15.0, "Share of a patch's pixels that is hidden", unit="%", gt=0, le=60
+    )
 
 
 class Ring(_Frozen):
@@ -237,7 +247,11 @@ class Training(_Frozen):
 
 
 class Config(_Frozen):
-    """One run, complete: the same config, seed, device and data give the same result."""
+    """One run, complete.
+
+    The same config and data on the same device give the same result, unless the budget is a time:
+    how many steps that is, is measured, and recorded in the report.
+    """
 
     budget: BudgetField = _field(Budget("seconds", 60.0), "How long to train, all stages together")
     seed: int = _field(0, "Seed of every random choice", ge=0, le=2**63 - 1)
@@ -253,7 +267,7 @@ class Config(_Frozen):
         None, "Take Stage 1 from this model file instead of training it"
     )
     stage1: Stage = Stage()
-    stage2: Stage = Stage(mask_percentage=15.0)
+    stage2: Stage2 = Stage2()
     structure: Structure = Structure()
     training: Training = Training()
     split_ratio: tuple[float, float, float] = _field(
@@ -300,15 +314,20 @@ class Config(_Frozen):
             raise InputError(explain(error)) from error
 
     @classmethod
-    def load(cls, path: str | Path) -> Config:
-        """Read a JSON file of `Config` fields, or a dictionary of the original autoStructN2V."""
+    def load(cls, path: str | Path, preset: str | None = None) -> Config:
+        """Read a JSON file of `Config` fields, or a dictionary of the original autoStructN2V.
+
+        What the file leaves out is the preset's; the original's dictionary has defaults of its own.
+        """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"config {path} cannot be read as JSON: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"config {path} holds a {type(values).__name__}, not an object")
-        return cls.from_autostructn2v(values) if "input_dir" in values else cls.parse(values)
+        if "input_dir" in values:
+            return cls.from_autostructn2v(values)
+        return cls.parse({**({"preset": preset} if preset else {}), **values})
 
     @classmethod
     def from_autostructn2v(cls, values: Mapping[str, Any]) -> Config:

@@ -1,6 +1,6 @@
 """What a run tells whoever drives it: immutable, picklable, never a live tensor.
 
-A run yields `Started` first and exactly one of `Finished` or `Failed` last.
+A run that can begin yields `Started` first; every run yields one `Finished` or `Failed`, last.
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ class Experiment:
                 write_tiff(self.folder / "autocorrelation.tif", np.float32(event.rho))
             case events.StageDone():
                 self._begin()
-                self._collect_logs(event.stage)
 
     def finish(self, model: Model, report: Mapping[str, Any]) -> None:
         """Keep each stage's model, the report and a copy of the results."""
@@ -103,10 +102,6 @@ class Experiment:
         write_json(self.folder / "split.json", parts[2])
         if self._rho is not None:
             write_tiff(self.folder / "autocorrelation.tif", np.float32(self._rho))
-
-    def _collect_logs(self, stage: StageName) -> None:
-        for log in (self.folder / stage).glob("events.out.tfevents.*"):
-            log.replace(self._part(stage, "logs") / log.name)
 
 
 def _copy(source: Path, target: Path) -> None:

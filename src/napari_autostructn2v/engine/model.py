@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,7 @@ import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
 
@@ -170,7 +169,11 @@ class Model:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():
                 archive.writestr(name, content)
-        write_beside(path, buffer.getvalue())
+        try:
+            with beside(path) as part:
+                part.write_bytes(buffer.getvalue())
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
 
     @classmethod
@@ -240,15 +243,3 @@ def _unit(
         sigma=float(about["sigma"]),
         verdict=str(about["verdict"]),
     )
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Write a file under a hidden name and rename it, so that it is whole or not there."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

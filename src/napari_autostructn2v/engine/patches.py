@@ -199,16 +199,17 @@ class Pool:
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
         """Random patches, normalised: (count, h, w); NaN where the image has no finite value."""
         device = self._data.device
-        pick, *place = torch.rand(3, count, generator=generator, device=device, dtype=torch.float64)
+        pick, *place = torch.rand(3, count, generator=generator, device=device)
         piece = torch.searchsorted(self._cumulative, pick, right=True)
         piece = piece.clamp_max(len(self._shapes) - 1)
         width = self._width[piece]
         if self._roi:
-            number = (place[0] * self._count[piece]).long()
+            number = (place[0] * self._count[piece]).long().clamp_max(self._count[piece] - 1)
             origin = self._origins[self._first[piece] + number]
         else:
-            y0, x0 = (place[i] * self._range[piece, i] for i in (0, 1))
-            origin = y0.long() * width + x0.long()
+            ends = self._range[piece]
+            y0, x0 = ((place[i] * ends[:, i]).long().clamp_max(ends[:, i] - 1) for i in (0, 1))
+            origin = y0 * width + x0
         y = torch.arange(self.shape[0], device=device)[:, None]
         x = torch.arange(self.shape[1], device=device)
         corner = (self._start[piece] + origin)[:, None, None]
@@ -261,12 +262,13 @@ class Pool:
         device = self._data.device
         if self._roi:
             counts = np.array([len(origins) for origins in self._roi], float)
-            self._count = torch.as_tensor(counts, device=device)
+            self._count = torch.as_tensor(counts, device=device, dtype=torch.long)
             self._first = torch.as_tensor(np.cumsum(counts) - counts, device=device).long()
             self._origins = torch.cat(self._roi).to(device)
         else:
-            counts = self._range.prod(1).double().cpu().numpy()
-        self._cumulative = torch.as_tensor(np.cumsum(counts) / counts.sum(), device=device)
+            counts = self._range.cpu().numpy().astype(float).prod(1)
+        shares = np.cumsum(counts) / counts.sum()
+        self._cumulative = torch.as_tensor(shares, device=device, dtype=torch.float32)
 
 
 def _roi(array: Array, patch: tuple[int, int], stage: Stage) -> Array:

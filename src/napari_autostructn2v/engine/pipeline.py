@@ -69,8 +69,8 @@ def run(
 
     Yields
     ------
-    Events, `Started` first. The last is `Finished`, or `Failed` with whatever was learned; no
-    exception leaves the generator.
+    Events. The last is `Finished`, or `Failed` with whatever was learned (at once, if the run
+    can't begin); no exception leaves the generator.
     """
     state = _State()
     try:
@@ -283,7 +283,7 @@ class _Course:
             mask = finding.mask
         assert mask is not None
         self._tell(finding, mask)
-        leak = Correlation(finding.noise).leak(mask)[0]
+        leak = Correlation(finding.noise, config.stage2.patch_size).leak(mask)[0]
         yield events.MaskFound(
             events.read_only(mask), events.read_only(finding.noise.rho), finding.verdict.name,
             leak, self.channel,
@@ -292,7 +292,8 @@ class _Course:
             if late:
                 yield events.Warning("No structure was found after Stage 1: Stage 2 is left out.")
             return
-        share = 1 - config.training.stage1_share if config.run_stage1 else 1.0
+        trains_first = config.run_stage1 and config.stage1_model is None
+        share = 1 - config.training.stage1_share if trains_first else 1.0
         yield from self._stage("stage2", config.stage2, mask, share, stop)
 
     def _tell(self, finding: Finding, mask: Array | None) -> None:
@@ -476,17 +477,18 @@ def _write(
             target = sink.open(index, source, stage, kind, final=stage == model.stages[-1])
             if target is None:
                 continue
-            complete = False
             try:
                 yield from _fill(model, index, source, stage, target, device, tile, stop)
-                complete = not stop.is_set()
-            finally:
-                if complete:
-                    target.commit()
-                else:
-                    target.keep_partial()
-            if not complete:
+            except InputError:  # a full disk, a damaged image: nothing half-written stays behind
+                target.discard()
+                raise
+            except BaseException:  # finished tiles outlive a crash
+                target.keep_partial()
+                raise
+            if stop.is_set():
+                target.keep_partial()
                 return
+            target.commit()
 
 
 def _fill(
@@ -566,9 +568,9 @@ def _report(
     device: torch.device,
     start: float,
 ) -> dict[str, Any]:
-    """The report of a run: see DESIGN's outside face in docs/architecture.md."""
+    """The report of a run; its keys are a contract (see "The outside face" in the docs)."""
     return {
-        **analysis_report(findings),
+        **analysis.report(findings),
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
         "stages": list(stages),
         "quality": {},
@@ -577,13 +579,3 @@ def _report(
         "versions": _versions(),
         "config": model.config.model_dump(mode="json"),
     }
-
-
-def analysis_report(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The part of the report that needs no training."""
-    images: list[dict[str, Any]] = []
-    for finding in findings:
-        if len(images) <= finding.image:
-            images.append({"name": finding.name, "channels": []})
-        images[finding.image]["channels"].append(finding.report())
-    return {**findings[0].report(), "images": images}

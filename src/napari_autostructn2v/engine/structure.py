@@ -26,7 +26,6 @@ _CONFIDENCE = 1.645  # one-sided 95 %
 _RIDGE = 0.02  # what lies below this share of the variance no network inverts
 _WINDOW = 9  # px: lags within this square, and all on the axes, are looked at
 _DISK_LEAK = 5  # thresholds: what a disk may leak, where its width costs more
-_FULL_LINE = 63  # half length of a full-line mask: longer than a patch
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,12 @@ class Correlation:
     """A measured noise correlation made fit to solve with.
 
     Insignificant lags are shrunk to zero, the rest is tapered and its spectrum projected to be
-    non-negative, so that every covariance matrix built from it is valid.
+    non-negative, so that every covariance matrix built from it is valid. `patch` is the side of a
+    training patch: a mask that reaches across it hides a line's offset, any shorter one does not.
     """
 
-    def __init__(self, noise: Noise, isotropic: bool = False) -> None:
+    def __init__(self, noise: Noise, patch: int, isotropic: bool = False) -> None:
+        self.full_line = patch - 1
         max_lag = noise.short.shape[0] // 2
         self.row_offset, self.column_offset = noise.row_offset, noise.column_offset
         self.error = noise.short_error
@@ -79,8 +80,8 @@ class Correlation:
         visible = self.lags[~_covers(mask, self.lags)]
         r2, error = self._short_leak(visible)
         half = np.array(mask.shape) // 2
-        offsets = (0.0 if half[1] >= _FULL_LINE else self.row_offset) + (
-            0.0 if half[0] >= _FULL_LINE else self.column_offset
+        offsets = (0.0 if half[1] >= self.full_line else self.row_offset) + (
+            0.0 if half[0] >= self.full_line else self.column_offset
         )
         total = r2 * (1 - offsets) + offsets
         return min(total, 1.0), min(total + _CONFIDENCE * error, 1.0)
@@ -220,12 +221,12 @@ _SENTENCES = {
 }
 
 
-def judge(noise: Noise, threshold: float) -> Verdict:
+def judge(noise: Noise, threshold: float, patch: int) -> Verdict:
     """Name the kind of noise.
 
     It is unstructured when the upper bound of a single blind pixel's leak is under `threshold`.
     """
-    correlation = Correlation(noise)
+    correlation = Correlation(noise, patch)
     leak, bound = correlation.leak(SINGLE_PIXEL)
     offsets = [
         name
@@ -265,8 +266,10 @@ def _round(rho: Array) -> bool:
     return bool(min(one, other) > 0 and abs(one - other) < 0.4 * axis and max(one, other) < axis)
 
 
-def leak_mask(noise: Noise, verdict: Verdict, options: Structure) -> Array:
+def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) -> Array:
     """The structural mask by the leak rule: uint8, odd sides, centre 1.
+
+    `patch` is the side of a training patch: full lines reach across it from any pixel.
 
     The smallest mask whose predicted blind error is within the tolerance of the best. Along a line
     a mask too narrow costs decibels and one too wide next to nothing, so lines must also bring the
@@ -275,9 +278,9 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure) -> Array:
     if not verdict.structured:
         return SINGLE_PIXEL
     kind = verdict.name.split(" with ")[0]
-    correlation = Correlation(noise, isotropic=kind == "isotropic")
+    correlation = Correlation(noise, patch, isotropic=kind == "isotropic")
     max_lag = noise.short.shape[0] // 2
-    parts = [_full_line(noise.row_offset > 0, noise.column_offset > 0)]
+    parts = [_full_lines(patch - 1, noise.row_offset > 0, noise.column_offset > 0)]
     if kind == "isotropic":
         disks = list(_disks(_WINDOW))
         masks = [union(disk, *parts) for disk in disks]
@@ -316,8 +319,8 @@ def _best(correlation: Correlation, masks: Sequence[Array], options: Structure) 
     return int(np.argmax(errors <= errors.min() * 10 ** (options.score_tolerance / 10)))
 
 
-def _full_line(rows: bool, columns: bool) -> Array:
-    mask = np.zeros((2 * _FULL_LINE * columns + 1, 2 * _FULL_LINE * rows + 1), np.uint8)
+def _full_lines(half: int, rows: bool, columns: bool) -> Array:
+    mask = np.zeros((2 * half * columns + 1, 2 * half * rows + 1), np.uint8)
     mask[mask.shape[0] // 2, :] = 1
     mask[:, mask.shape[1] // 2] = 1
     return mask

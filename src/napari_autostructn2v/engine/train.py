@@ -22,9 +22,9 @@ from napari_autostructn2v.engine.patches import Pool, Symmetry, move
 
 Precision = Literal["float32", "bfloat16"]
 
-_WARMUP = 0.03  # of the steps: the learning rate rises linearly
+_WARMUP = 30  # steps at most, a quarter of all: the learning rate rises linearly
 _REPORT_SECONDS = 0.05  # progress at most 20 times a second
-_TIMED_SECONDS = 0.03  # of a time budget goes to timing a step
+_TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
 _VALIDATION_BATCHES = 4
 _CLIP = 1.0  # norm of the gradient
 
@@ -217,7 +217,7 @@ def _seconds_per_step(task: Task, seconds: float) -> float:
     optimizer = _optimizer(trial.network, task.stage, task.training)
     generator = torch.Generator(task.device).manual_seed(0)
     durations: list[float] = []
-    end = time.perf_counter() + max(seconds * _TIMED_SECONDS, 0.2)
+    end = time.perf_counter() + min(seconds * _TIMED_SHARE, _TIMED_SECONDS)
     while len(durations) < 4 or time.perf_counter() < end:
         start = time.perf_counter()
         trial.loss(*trial.draw(task.pool, task.stage.batch_size, generator)).backward()  # type: ignore[no-untyped-call]
@@ -235,7 +235,7 @@ def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Op
 
 def _cosine(step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine down to zero."""
-    warmup = max(1, round(_WARMUP * steps))
+    warmup = max(1, min(_WARMUP, steps // 4))
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
