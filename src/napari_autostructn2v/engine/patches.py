@@ -164,17 +164,15 @@ class Pool:
         capacity: int,
         seed: int,
         device: torch.device,
-        margin: int = 1,
     ) -> None:
         self._normalisation = normalisation
         self._stage = stage
         self._rng = np.random.default_rng(seed)
         self._executor: ThreadPoolExecutor | None = None
-        self.shape = _patch_shape(pieces, max(stage.patch_size, margin))
+        self.shape = _patch_shape(pieces, stage.patch_size)
         pieces = [p for p in pieces if p.shape[0] >= self.shape[0] and p.shape[1] >= self.shape[1]]
         if sum(p.pixels for p in pieces) * 4 > capacity:
             side = tuple(_BLOCK_PATCHES * n for n in self.shape)
-            pieces = [p for p in pieces if p.shape[0] >= self.shape[0]]
             self._draws = _random_blocks(pieces, side, self._rng)
             most = max(1, capacity // (4 * math.prod(side)))
             blocks = [next(self._draws) for _ in range(most)]
@@ -193,7 +191,7 @@ class Pool:
         self._weigh()
         self._turn = itertools.cycle(range(len(blocks)))
         self._step = 0
-        self._next: Future[tuple[Piece, Array]] | None = None
+        self._next: Future[Array] | None = None
         self._prefetch()
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
@@ -220,7 +218,7 @@ class Pool:
         self._step += 1
         if self._next is None or self._step % _STEPS_PER_BLOCK:
             return
-        _, array = self._next.result()
+        array = self._next.result()
         slot = next(self._turn)
         if array.shape == self._shapes[slot]:
             start = int(self._start[slot])
@@ -239,8 +237,7 @@ class Pool:
 
     def _prefetch(self) -> None:
         if self._executor is not None:
-            piece = next(self._draws)
-            self._next = self._executor.submit(lambda: (piece, self._read(piece)))
+            self._next = self._executor.submit(self._read, next(self._draws))
 
     def _read(self, piece: Piece) -> Array:
         block = self._normalisation.apply(piece.read(), piece.source.channel(piece.plane))

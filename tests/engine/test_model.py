@@ -1,0 +1,119 @@
+"""A model file gives back what was saved, and refuses what is not one."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Normalisation
+
+CONFIG = Config.parse(
+    {"stage1": {"network": {"features": 4}}, "stage2": {"network": {"features": 4, "depth": 3}}}
+)
+
+
+def model() -> Model:
+    torch.manual_seed(0)
+    made = Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), (Unit(), Unit()), {"seed": 4})
+    for index in (0, 1):
+        for stage in ("stage1", "stage2")[: 2 - index]:  # the second channel has no Stage 2
+            made = made.with_network(
+                index,
+                stage,
+                UNet(CONFIG.stage(stage).network).to(memory_format=torch.channels_last).eval(),
+                mask=np.ones((1, 2 * index + 3), np.uint8),
+                rho=np.eye(5),
+                sigma=3.5,
+                verdict="along x",
+            )
+    return made
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    made = model()
+    loaded = Model.load(made.save(tmp_path / "deep" / "m.asn2v"))
+    assert loaded.config == made.config
+    assert loaded.normalisation == made.normalisation
+    assert loaded.provenance == {"seed": 4}
+    assert loaded.stages == ("stage1", "stage2")
+    for old, new in zip(made.units, loaded.units, strict=True):
+        assert (new.sigma, new.verdict) == (old.sigma, old.verdict)
+        assert np.array_equal(new.mask, old.mask)
+        assert np.array_equal(new.rho, old.rho)
+        assert set(new.networks) == set(old.networks)
+        for stage, network in old.networks.items():
+            state = new.networks[stage].state_dict()
+            assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+    image = np.random.default_rng(0).normal(100, 20, (2, 30, 41)).astype(np.float32)
+    assert np.array_equal(loaded.denoise(image, axes="CYX"), made.denoise(image, axes="CYX"))
+
+
+def test_a_channel_without_stage_2_is_given_its_stage_1() -> None:
+    made = model()
+    assert made.unit(1).network("stage2") is made.units[1].networks["stage1"]
+    assert made.unit(0).network("stage1") is made.units[0].networks["stage1"]
+
+
+def test_info_is_plain() -> None:
+    info = json.loads(json.dumps(model().info()))
+    assert info["stages"] == ["stage1", "stage2"]
+    assert [unit["mask_shape"] for unit in info["units"]] == [[1, 3], [1, 5]]
+    assert info["parameters"]["stage2"] > info["parameters"]["stage1"] > 1000
+
+
+def rewritten(path: Path, **members: bytes | None) -> Path:
+    """A copy with members replaced, or left out where None."""
+    copy = path.with_name("copy.asn2v")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+        for name in old.namelist():
+            content = members.get(name.split(".")[0], old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return copy
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = model().save(tmp_path / "m.asn2v")
+    with zipfile.ZipFile(path) as archive:
+        about = json.loads(archive.read("model.json"))
+    content = path.read_bytes()
+    cut = tmp_path / "cut.asn2v"
+    text = tmp_path / "text.asn2v"
+    cut.write_bytes(content[: len(content) // 2])
+    text.write_text("hello")
+    with pytest.raises(InputError, match="does not exist"):
+        Model.load(tmp_path / "none.asn2v")
+    for damaged in (cut, text, tmp_path):
+        with pytest.raises(InputError, match="not a model file or is damaged"):
+            Model.load(damaged)
+    newer = rewritten(path, model=json.dumps({**about, "format": 99}).encode())
+    with pytest.raises(InputError, match="format 99, newer"):
+        Model.load(newer)
+    for broken in (
+        {"weights": None},
+        {"weights": b"\x00" * 64},
+        {"config": b"{}x"},
+        {"config": b'{"seed": -1}'},
+        {"model": b"[]"},
+        {"arrays": None},
+        {"config": b"{}"},  # another architecture than the weights'
+    ):
+        with pytest.raises(InputError, match="damaged"):
+            Model.load(rewritten(path, **broken))
+
+
+def test_nothing_is_left_where_saving_fails(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        model().save(blocked / "m.asn2v")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
