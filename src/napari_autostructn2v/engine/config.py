@@ -243,7 +243,11 @@ class Training(_Frozen):
     stage1_share: float = _field(
         0.25, "Share of a common budget that Stage 1 gets when Stage 2 follows", gt=0, lt=1
     )
-    warm_start: bool = _field(True, "Start Stage 2 from Stage 1's weights where shapes match")
+    warm_start: bool = _field(
+        False,
+        "Start Stage 2 from Stage 1's weights where shapes match; what Stage 1 does with pixels "
+        "that Stage 2 hides is never unlearned, so noise comes back",
+    )
 
 
 class Config(_Frozen):
@@ -411,7 +415,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "schedule": "plateau",
             "early_stopping": True,
             "ema": 0.0,
-            "warm_start": False,
         },
     },
 }
