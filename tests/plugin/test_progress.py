@@ -1,5 +1,4 @@
 import pytest
-from napari.utils import progress as activity
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.events import Finished, Progress, Started, TileDone
@@ -24,13 +23,12 @@ def test_events_in_words():
     assert status_of(events.Warning("hot")) is None
 
 
-def test_panel_follows_a_run_and_leaves_no_activity(qtbot):
+def test_panel_follows_a_run(qtbot):
     panel = ProgressPanel()
     qtbot.addWidget(panel)
     run = Run(lambda stop: iter(()))
-    panel.begin("Denoise a", run.finished)
+    panel.begin(run.finished)
     assert panel.bar.maximum() == 0, "a busy bar while the end is not in sight"
-    assert len(activity._all_instances) == 1
     panel.show_event(Started(("a",), "cuda:0", "float32"))
     panel.show_event(Progress("stage1", 1, 4, 0.1, 83.0))
     assert panel.text.text() == "Training Stage 1 on cuda:0"
@@ -40,13 +38,24 @@ def test_panel_follows_a_run_and_leaves_no_activity(qtbot):
     run.finished.emit()
     assert panel.text.text() == "Done"
     assert panel.bar.value() == panel.bar.maximum()
-    assert not activity._all_instances
 
 
 def test_an_aborted_run_leaves_no_busy_bar(qtbot):
     panel = ProgressPanel()
     qtbot.addWidget(panel)
     run = Run(lambda stop: iter(()))
-    panel.begin("Denoise a", run.finished)
+    panel.begin(run.finished)
     run.finished.emit()
     assert panel.bar.maximum() > 0
+
+
+def test_training_redraws_a_few_times_a_second(qtbot):
+    panel = ProgressPanel()
+    qtbot.addWidget(panel)
+    run = Run(lambda stop: iter(()))
+    panel.begin(run.finished)
+    for step in (1, 2, 3):
+        panel.show_event(Progress("stage1", step, 4, 0.1, 9.0))
+    assert panel.bar.value() == panel.bar.maximum() / 4, "the later ones came too soon"
+    panel.show_event(Progress("stage1", 4, 4, 0.1, 0.0))
+    assert panel.bar.value() == panel.bar.maximum(), "the last is always shown"

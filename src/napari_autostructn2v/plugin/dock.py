@@ -263,7 +263,7 @@ class DenoiseDock(QWidget):
         self._run.finished.connect(partial(_busy.discard, self))
         self.destroyed.connect(self._run.abort)
         self._run.finished.connect(self._sink.close)
-        self.progress.begin(title, self._run.finished)
+        self.progress.begin(self._run.finished)
         self._run.start()
         self._update()
         self.stop.setFocus()

@@ -1,11 +1,11 @@
-"""Says where a run is and how long it will take, in the dock and in napari's activity list."""
+"""Says where a run is and how long it will take, in the dock."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from time import monotonic
 
-import napari.utils
 from qtpy.QtCore import Qt, SignalInstance
 from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QWidget
 
@@ -23,6 +23,7 @@ from napari_autostructn2v.engine.events import (
 
 _STAGE = {"stage1": "Stage 1", "stage2": "Stage 2"}
 _STEPS = 1000
+_INTERVAL = 0.25  # seconds between two updates while training
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class ProgressPanel(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
         self._began = 0.0
+        self._shown = -math.inf
         self._device = ""
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -88,19 +90,25 @@ class ProgressPanel(QWidget):
         layout.setColumnStretch(0, 1)
         self._show(Status("Ready", 0.0))
 
-    def begin(self, title: str, finished: SignalInstance) -> None:
-        """Follow a run until its signal `finished`, which also ends napari's activity entry."""
+    def begin(self, finished: SignalInstance) -> None:
+        """Follow a run until its signal `finished`.
+
+        There is no entry in napari's activity list: its spinner redraws the window all the while,
+        which without a graphics card takes a good part of a core from the training.
+        """
         self._began = monotonic()
         self._device = ""
-        # Without an end of its own: napari handles window events at each step of an entry that
-        # has one. It is closed even if this panel is gone by then.
-        finished.connect(napari.utils.progress(total=0, desc=title).close)
+        self._shown = -math.inf
         finished.connect(self._finish)
         self._show(Status("Starting"))
 
     def show_event(self, event: Event) -> None:
         if isinstance(event, Started):
             self._device = f" on {event.device}"
+        if isinstance(event, Progress):  # each redraws the window
+            if monotonic() - self._shown < _INTERVAL and event.step < event.total:
+                return
+            self._shown = monotonic()
         status = status_of(event)
         if status is not None:
             self._show(status)
