@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_autostructn2v.engine.config import Stage, Training
+from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.masking import Masking
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -37,8 +38,6 @@ def choose_device(name: str) -> torch.device:
     InputError
         If the device asked for is not there.
     """
-    from napari_autostructn2v.engine.errors import InputError
-
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
