@@ -276,6 +276,15 @@ def test_every_source_of_masks(structure: Callable[[Path], dict[str, Any]], tmp_
         assert last.model.units[0].mask.tolist() == [[1, 1, 1, 1, 1]]
 
 
+def test_a_mask_from_stage_1_leaves_the_strength_of_the_noise_alone() -> None:
+    image = noisy().astype(np.uint16)
+    structure = {"mask_source": "stage1", "extractor": "ring"}
+    sink = ArraySink()
+    finished = trained(image, sink, structure=structure)
+    assert finished.model.units[0].sigma == pytest.approx(finished.report["noise_sigma"])
+    assert sink.final[0].dtype == np.uint16
+
+
 def test_stages_can_be_left_out() -> None:
     assert trained(noisy(), run_stage2=False).model.stages == ("stage1",)
     finished = trained(noisy(), run_stage1=False)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ class Course:
         if self.stopped or not config.run_stage2:
             return
         if late:
-            finding = analysis.find_in(self._background(), config)
-            mask = finding.mask
+            found = analysis.find_in(self._background(), config)
+            # Of Stage 1's output, normalised: the strength of the noise stays that of the image.
+            noise = replace(found.noise, sigma=finding.noise.sigma)
+            finding, mask = replace(found, noise=noise), found.mask
         assert mask is not None
         self._tell(finding, mask)
         leak = Correlation(finding.noise, config.stage2.patch_size).leak(mask)[0]
