@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,12 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tifffile
 
+from napari_autostructn2v.cli import main
+from napari_autostructn2v.cli.display import say_quality
+from napari_autostructn2v.cli.options import Measuring
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.synthetic import sample
 
 COMMAND = [sys.executable, "-m", "napari_autostructn2v"]
@@ -105,7 +111,14 @@ BAD = {  # arguments: what the line on stderr names
     "run good.tif -o out.tif --mask even.tif": "odd",
     "run good.tif -o out.tif --mask hole.tif": "central pixel",
     "run good.tif -o out.tif --mask missing.tif": "missing.tif",
+    "run good.tif -o out.tif --mask good.tif --source raw": "leave out --source",
     "analyse constant.tif": "constant",
+    "analyse good.tif --source rows": "mask_source",
+    "analyse good.tif --source region": "region is not set",
+    "analyse good.tif --region 0,900,0,64": "good",
+    "analyse good.tif --source frames": "good",
+    "analyse good.tif --dark missing.tif": "missing.tif",
+    "analyse good.tif --score hole.tif": "central pixel",
     "analyse good.tif --plot notes.txt": "notes.txt exists",
     "info fake.asn2v": "fake.asn2v",
     "info missing.asn2v": "missing.asn2v",
@@ -115,21 +128,33 @@ BAD = {  # arguments: what the line on stderr names
 
 @pytest.fixture(scope="module")
 def refusals(bad):
-    """Run every bad command line, several at a time, and list the folder before and after."""
-    before = tree(bad)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = dict(zip(BAD, pool.map(lambda line: cli(bad, line), BAD), strict=True))
+    """Every bad command line, its exit code and standard error; the folder before and after."""
+    before, done = tree(bad), {}
+    with contextlib.chdir(bad):
+        for line in BAD:
+            told = io.StringIO()
+            with contextlib.redirect_stderr(told), pytest.raises(SystemExit) as end:
+                main(line.split())
+            done[line] = end.value.code, told.getvalue()
     return done, before, tree(bad)
 
 
 @pytest.mark.parametrize("line", BAD)
 def test_bad_input_is_told_in_one_line(refusals, line):
-    done = refusals[0][line]
+    code, told = refusals[0][line]
 
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("autostructn2v: ")
+    assert code == 2, told
+    assert told.startswith("autostructn2v: ")
+    assert len(told.splitlines()) == 1
+    assert BAD[line] in told
+
+
+def test_bad_input_ends_the_process_with_2(bad):
+    done = cli(bad, "analyse truncated.tif")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("autostructn2v: truncated.tif is damaged")
     assert len(done.stderr.splitlines()) == 1
-    assert BAD[line] in done.stderr
 
 
 def test_bad_input_leaves_nothing_behind(refusals):
@@ -167,6 +192,7 @@ def test_run_writes_image_report_and_model(trained):
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
     for line in ("Stage 1", "Stage 2", "mask:", "wrote clean.tif"):
         assert line in done.stdout
+    assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
     assert "\x1b" not in done.stdout  # a log file is no terminal
 
 
@@ -235,7 +261,8 @@ def test_each_goes_on_after_a_bad_file(tmp_path):
 
     assert done.returncode == 2, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tif", "d.tif"]
-    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["a.json", "d.json"]
+    reports = sorted(path.name for path in (tmp_path / "reports").iterdir())
+    assert reports == ["a.json", "a.png", "d.json", "d.png"]
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["a.asn2v", "d.asn2v"]
     assert "2 of 4 inputs failed" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -267,6 +294,102 @@ def test_analyse_says_what_the_noise_is(tmp_path):
     assert mask.shape[1] >= 7
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert len(report["images"][0]["channels"]) == 1
+
+
+def analysed(folder, capsys, line):
+    """Run `analyse` in this process; its exit code and what it says."""
+    with pytest.raises(SystemExit) as end:
+        main(["analyse", *(str(folder / word) if "." in word else word for word in line.split())])
+    return end.value.code, capsys.readouterr().out
+
+
+def test_analyse_measures_where_it_is_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 2, (128, 128)).astype(np.float32)
+    image[:, 64:] = 20 * np.cumsum(rng.normal(size=(128, 64)), 1)
+    tifffile.imwrite(tmp_path / "half.tif", image)
+    tifffile.imwrite(tmp_path / "dark.tif", np.float32(rng.normal(0, 7, (96, 96))))
+    frames = np.float32(sample("texture", "white", 96).clean + rng.normal(0, 3, (4, 96, 96)))
+    tifffile.imwrite(tmp_path / "frames.tif", frames, photometric="minisblack")
+
+    for line, sigma in (
+        ("half.tif --region 0,128,0,64", 2),
+        ("half.tif --dark dark.tif", 7),
+        ("frames.tif --source frames --axes TYX", 3),
+    ):
+        code, _ = analysed(tmp_path, capsys, f"{line} --report r.json --overwrite")
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert code == 0
+        assert report["verdict"] == "unstructured"
+        assert report["noise_sigma"] == pytest.approx(sigma, rel=0.05)
+        assert report["config"]["structure"]["mask_source"] in line
+
+
+def test_analyse_scores_a_mask(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "noisy.tif", noisy(size=256))
+    tifffile.imwrite(tmp_path / "one.tif", np.ones((1, 1), np.uint8))
+    tifffile.imwrite(tmp_path / "nine.tif", np.ones((1, 9), np.uint8))
+
+    _, narrow = analysed(tmp_path, capsys, "noisy.tif --score one.tif")
+    _, wide = analysed(tmp_path, capsys, "noisy.tif --score nine.tif")
+
+    assert "one.tif for noisy: 1 px hidden, leak 6" in narrow
+    assert "more pixels to the left and right would help" in narrow
+    assert "nine.tif for noisy: 9 px hidden, leak 0.0%" in wide
+
+
+def test_a_mask_found_on_one_data_set_trains_another(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "day1.tif", noisy(seed=1, kind="row_offsets", size=256))
+    tifffile.imwrite(tmp_path / "day2.tif", noisy(seed=2, kind="white", size=64))
+    analysed(tmp_path, capsys, "day1.tif --mask-out mask.tif")
+
+    with pytest.raises(SystemExit) as end:
+        main(
+            f"run {tmp_path}/day2.tif -o {tmp_path}/out.tif --mask {tmp_path}/mask.tif "
+            f"--report {tmp_path}/r.json --save-model {tmp_path}/m.asn2v {QUICK}".split()
+        )
+
+    assert end.value.code == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["mask"] == [[1]]
+    assert report["trained_mask"] == [[1] * 127]
+    assert "mask: 127 px in 1 x 127" in capsys.readouterr().out
+    assert Model.load(tmp_path / "m.asn2v").units[0].mask.shape == (1, 127)
+
+
+def test_the_quality_card_is_told_at_the_end(capsys):
+    say_quality(
+        {
+            "stages": {"stage1": {"gain_db": 1.0}, "stage2": {"gain_db": 7.25}},
+            "recommended": "stage2",
+            "check": {"sentence": "What was taken away is the noise."},
+            "meaning": {"gain_db": {"title": "Estimated gain"}},
+        }
+    )
+    text = capsys.readouterr().out
+
+    assert "Estimated gain" in text
+    assert "7.2 dB" in text
+    assert "recommended: Stage 2" in text
+    assert "check: What was taken away is the noise." in text
+
+
+def test_nothing_is_said_of_a_quality_that_is_not_known(capsys):
+    say_quality({})
+
+    assert capsys.readouterr().out == ""
+
+
+def test_options_for_the_source_exclude_each_other():
+    for given in ({"source": "raw", "region": "0,64,0,64"}, {"region": "0,64,0,64", "dark": "d"}):
+        with pytest.raises(InputError, match="give one of them"):
+            Measuring(**given).fields()
+    with pytest.raises(InputError, match="'1,2,3' is not understood"):
+        Measuring(region="1,2,3").fields()
+    assert Measuring(region="0, 64, 8, 72").fields() == {
+        "mask_source": "region",
+        "region": [0, 64, 8, 72],
+    }
 
 
 def test_demo_writes_its_sample_and_its_picture(tmp_path):
@@ -345,6 +468,22 @@ import sys
 names = {{name.split(".")[0] for name in sys.modules}}
 print(*sorted(names & {{"torch", "napari", "qtpy", "PyQt6", "PySide6", "superqt", "magicgui"}}))
 """
+
+
+def test_analyse_loads_no_torch_no_zarr_and_draws_only_when_asked(tmp_path):
+    tifffile.imwrite(tmp_path / "noisy.tif", noisy())
+    code = (
+        "from napari_autostructn2v.cli import main\n"
+        "try: main(['analyse', 'noisy.tif'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(*sorted({'torch', 'zarr', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+    assert done.stdout.splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(

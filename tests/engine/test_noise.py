@@ -1,238 +1,223 @@
-"""Planted noise is measured as what it is."""
+"""Planted noise is measured as what it is: on flat tiles, on repeats, and where nothing else is."""
 
 from __future__ import annotations
 
-import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage, signal
 
-from napari_autostructn2v.engine.config import Ring, Structure
+from napari_autostructn2v.engine.correlation import Correlation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.noise import autocovariance, measure, sample_blocks
-from napari_autostructn2v.engine.source import as_source
-from napari_autostructn2v.engine.structure import (
-    Correlation,
-    check_mask,
-    judge,
-    leak_mask,
-    ring_mask,
-    union,
+from napari_autostructn2v.engine.flat import TILE
+from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.structure import SINGLE_PIXEL, judge
+from napari_autostructn2v.engine.synthetic import (
+    NoiseKind,
+    noise_autocorrelation,
+    plant,
+    sample,
 )
 
-OPTIONS = Structure()
-LAG = OPTIONS.max_lag
-PATCH = 64
-SHAPE = (320, 320)
+LAG, PATCH, THRESHOLD = 20, 64, 0.02
+STATIONARY = ("white", "horizontal", "vertical", "isotropic", "diagonal", "negative", "row_offsets")
+WHITE = np.random.default_rng(7).standard_normal((256, 256)).astype(np.float32)
 
 
-def scene(rng: np.random.Generator) -> np.ndarray:
-    """Blurred spots on a dark background: some of the image is flat, not all of it."""
-    points = np.zeros(SHAPE)
-    points[rng.integers(0, SHAPE[0], 60), rng.integers(0, SHAPE[1], 60)] = 1
-    spots = ndimage.gaussian_filter(points, 6)
-    return 1000 * spots / spots.max()
+def rho_error(noise: Noise, kind: NoiseKind) -> float:
+    """Root mean square over 21 x 21 lags."""
+    near = slice(LAG - 10, LAG + 11)
+    difference = noise.rho - noise_autocorrelation(kind, LAG)
+    return float(np.sqrt(np.mean(difference[near, near] ** 2)))
 
 
-def noise(kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Noise of unit variance."""
-    white = rng.standard_normal(SHAPE)
-    match kind:
-        case "white":
-            made = white
-        case "horizontal":
-            kernel = np.array([1, 2, 3, 2, 1.0])
-            line = ndimage.convolve1d(white, kernel / np.linalg.norm(kernel), axis=1)
-            made = 15 * line + 8 * rng.standard_normal(SHAPE)
-        case "vertical":
-            made = signal.lfilter([1], [1, -0.7], white, axis=0)
-        case "negative":
-            made = white - np.roll(white, 1, 1)
-        case "isotropic":
-            made = ndimage.gaussian_filter(white, 1)
-        case "rows":
-            made = white + 0.75 * rng.standard_normal((SHAPE[0], 1))
-        case "columns":
-            made = white + 0.75 * rng.standard_normal((1, SHAPE[1]))
-        case "diagonal":
-            made = sum(np.roll(white, (i, i), (0, 1)) for i in range(3))
-    return made / made.std()
+def frames(
+    kind: NoiseKind, count: int, size: int = 512, psnr: float = 18.0, shift: int = 0
+) -> list[np.ndarray]:
+    """Frames of one scene, each later one `shift` px further."""
+    clean = sample("nuclei", "white", size=size, seed=5).clean
+    return [
+        plant(np.roll(clean, i * shift, 1), kind, psnr, rng).astype(np.float32)
+        for i, rng in enumerate(np.random.default_rng(5).spawn(count))
+    ]
 
 
-def planted(kind: str, seed: int = 0, sigma: float = 120.0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (scene(rng) + sigma * noise(kind, rng)).astype(np.float32)
+def name(noise: Noise) -> str:
+    return judge(noise, THRESHOLD, PATCH).name
 
 
-def test_autocovariance_counts_pairs() -> None:
-    image = np.array([[1.0, 2.0, 4.0]])
-    expected = [4.0, (1 * 2 + 2 * 4) / 2, (1 + 4 + 16) / 3, (1 * 2 + 2 * 4) / 2, 4.0]
-    np.testing.assert_allclose(autocovariance(image[None], 2)[0][2], expected, atol=1e-12)
+@pytest.mark.parametrize("kind", STATIONARY)
+def test_strength_and_correlation_are_the_planted_ones(kind: NoiseKind) -> None:
+    made = sample("vesicles", kind, size=320, seed=3)
+    noise = measure([made.noisy], LAG)
+    assert noise.sigma == pytest.approx(float((made.noisy - made.clean).std()), rel=0.08)
+    assert rho_error(noise, kind) < 0.04
+    np.testing.assert_allclose(noise.rho, noise.rho[::-1, ::-1], atol=1e-6)
+    assert noise.rho[LAG, LAG] == 1
 
 
-@given(
-    st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(0, 2**31)
-)  # fmt: skip
-@settings(max_examples=40, deadline=None)
-def test_autocovariance_is_the_direct_sum(h: int, w: int, lag: int, seed: int) -> None:
-    image = np.random.default_rng(seed).standard_normal((h, w))
-    found = autocovariance(image[None], lag)[0]
-    for dy in range(-lag, lag + 1):
-        for dx in range(-lag, lag + 1):
-            pairs = [
-                image[y, x] * image[y + dy, x + dx]
-                for y in range(max(-dy, 0), min(h, h - dy))
-                for x in range(max(-dx, 0), min(w, w - dx))
-            ]
-            expected = np.mean(pairs) if pairs else 0.0
-            assert found[lag + dy, lag + dx] == pytest.approx(expected, abs=1e-9)
+def test_the_standard_error_is_what_the_estimate_varies_by() -> None:
+    rng = np.random.default_rng(0)
+    noises = [measure([rng.standard_normal((256, 256))], LAG) for _ in range(12)]
+    lags = (slice(LAG, LAG + 8), slice(LAG + 1, LAG + 9))
+    spread = np.std([noise.short[lags] for noise in noises], axis=0)
+    claimed = np.mean([noise.short_error[lags] for noise in noises], axis=0)
+    assert 0.6 < np.median(spread / claimed) < 1.4
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_estimation_noise_alone_leaks_nothing(seed: int) -> None:
+    noise = measure([np.random.default_rng(seed).standard_normal((256, 256))], LAG)
+    leak, bound = Correlation(noise, PATCH).leak(SINGLE_PIXEL)
+    assert 0 <= leak <= bound < THRESHOLD
+    assert name(noise) == "unstructured"
+
+
+def test_several_blocks_are_measured_together() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [100 * i + rng.standard_normal((64, 64)).astype(np.float32) for i in range(4)]
+    noise = measure(blocks, LAG)
+    assert noise.sigma == pytest.approx(1, rel=0.08)
+    assert len(set(noise.places[:, 0])) > 1
+
+
+def test_the_same_image_gives_the_same_numbers() -> None:
+    image = sample("nuclei", "horizontal", size=256).noisy
+    one, two = measure([image], LAG), measure([image.copy()], LAG)
+    np.testing.assert_array_equal(one.rho, two.rho)
+    np.testing.assert_array_equal(one.error, two.error)
+    assert (one.sigma, one.doubt, one.variance) == (two.sigma, two.doubt, two.variance)
+
+
+# Repeats
+
+
+@pytest.mark.parametrize("kind", ["white", "horizontal", "isotropic", "row_offsets"])
+def test_differences_of_frames_give_the_correlation_closely(kind: NoiseKind) -> None:
+    one, two, three, four = frames(kind, 4)
+    noise = measure_repeats([(one, two), (three, four)], LAG)
+    assert rho_error(noise, kind) <= 0.005
+    assert noise.sigma == pytest.approx(2000 * 10 ** (-18 / 20), rel=0.03)
+    assert noise.doubt == 0
+
+
+def test_differences_of_frames_see_noise_where_no_place_is_flat() -> None:
+    clean = sample("texture", "white", size=256, seed=5).clean
+    rngs = np.random.default_rng(0).spawn(2)
+    pair = [plant(clean, "white", 24.0, rng).astype(np.float32) for rng in rngs]
+    assert name(measure(pair[:1], LAG)) == "can't tell"
+    assert name(measure_repeats([(pair[0], pair[1])], LAG)) == "unstructured"
+
+
+def test_what_is_fixed_in_time_is_not_in_the_differences() -> None:
+    fixed = 400 * np.random.default_rng(9).standard_normal((256, 1)).astype(np.float32)
+    one, two = (frame + fixed for frame in frames("white", 2, size=256))
+    assert name(measure([one], LAG)) == "row offsets"
+    assert name(measure_repeats([(one, two)], LAG)) == "unstructured"
+
+
+@pytest.mark.parametrize("shift", [1, 4])
+def test_a_moving_scene_is_refused(shift: int) -> None:
+    one, two = frames("white", 2, size=256, shift=shift)
+    with pytest.raises(InputError, match=r"its movement explains \d+% .*\(mask_source = raw\)"):
+        measure_repeats([(one, two)], LAG)
+
+
+@pytest.mark.parametrize("kind", get_args(NoiseKind))
+def test_noise_is_no_movement(kind: NoiseKind) -> None:
+    one, two, three, four = frames(kind, 4, 256, psnr=16.0)
+    measure_repeats([(one, two), (three, four)], LAG)
+
+
+def test_offsets_of_rows_are_no_movement() -> None:
+    clean = sample("nuclei", "white", size=96, seed=5).clean
+    for seed in range(12):
+        rngs = np.random.default_rng(seed).spawn(2)
+        one, two = (plant(clean, "row_offsets", 16.0, rng).astype(np.float32) for rng in rngs)
+        measure_repeats([(one, two)], LAG)
+
+
+def test_too_few_edges_tell_no_movement() -> None:
+    for seed in range(12):
+        one, two = np.random.default_rng(seed).standard_normal((2, 12, 12)).astype(np.float32)
+        measure_repeats([(one, two)], LAG)
+
+
+def test_repeats_that_are_alike_are_refused() -> None:
+    with pytest.raises(InputError, match="is constant"):
+        measure_repeats([(WHITE, WHITE)], LAG)
+
+
+# Nothing but noise
+
+
+def test_an_empty_region_is_used_whole() -> None:
+    made = sample("texture", "isotropic", size=256, seed=2)
+    empty = (made.noisy - made.clean)[:96, :96]
+    noise = measure_empty([empty], [made.noisy], LAG)
+    assert name(noise) == "isotropic"
+    assert noise.share == 1
+    assert noise.doubt == 0
+    # The signal's own covariance is the image's, not the empty region's.
+    assert noise.autocovariance[LAG, LAG] == pytest.approx(float(made.noisy.var()), rel=0.01)
+
+
+# Awkward images
+
+
+def test_holes_are_left_out() -> None:
+    image = sample("vesicles", "horizontal", size=256, seed=1).noisy.copy()
+    image[::80, ::40] = np.nan
+    image[0, 0] = np.inf
+    image[255, :9] = -np.inf
+    noise = measure([image], LAG)
+    assert name(noise) == "along x"
+    assert np.isfinite(noise.rho).all()
+    for _, y, x in noise.places:
+        assert np.isfinite(image[y : y + TILE, x : x + TILE]).all()
+
+
 @pytest.mark.parametrize(
-    ("kind", "verdict"),
+    "shape", [(1, 2), (2, 1), (2, 2), (1, 300), (300, 1), (5, 5), (5, 7), (3, 400), (33, 31)]
+)
+def test_tiny_images_are_measured_and_not_overrated(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.standard_normal((2, *shape)).astype(np.float32)
+    for noise in (
+        measure([one], LAG),
+        measure_empty([one], [one], LAG),
+        measure_repeats([(one, two)], LAG),
+    ):
+        assert np.isfinite(noise.rho).all()
+        assert np.isfinite(noise.error).all()
+        assert noise.sigma > 0
+        assert one.size < 100 or name(noise) == "unstructured"
+
+
+@pytest.mark.parametrize(
+    "image",
     [
-        ("white", "unstructured"),
-        ("horizontal", "along x"),
-        ("vertical", "along y"),
-        ("negative", "along x"),
-        ("isotropic", "isotropic"),
-        ("rows", "row offsets"),
-        ("columns", "column offsets"),
-        ("diagonal", "other"),
+        pytest.param(np.clip(40 + 6 * WHITE, 0, 255).astype(np.uint8), id="uint8"),
+        pytest.param(WHITE > 0, id="bool"),
+        pytest.param(1e6 + WHITE, id="high offset"),
+        pytest.param(np.clip(100 + 20 * WHITE, 0, 120), id="saturated"),
+        pytest.param(np.random.default_rng(0).poisson(0.05, WHITE.shape), id="rare photons"),
+        pytest.param(np.where(np.arange(256) < 128, 0, WHITE), id="half of it constant"),
+        pytest.param(np.where(np.arange(256) % 8, WHITE, np.nan), id="no tile without NaN"),
     ],
 )
-def test_verdict_on_planted_noise(kind: str, verdict: str, seed: int) -> None:
-    measured = measure([planted(kind, seed)], LAG)
-    assert judge(measured, OPTIONS.leak_threshold, PATCH).name == verdict
-    assert measured.sigma == pytest.approx(120, rel=0.08)
+def test_white_noise_of_any_make_is_unstructured(image: np.ndarray) -> None:
+    noise = measure([image.astype(np.float32)], LAG)
+    assert name(noise) == "unstructured"
+    assert np.isfinite(noise.sigma)
 
 
-def test_rho_is_the_planted_one() -> None:
-    measured = measure([planted("horizontal", 3)], LAG)
-    kernel = np.array([1, 2, 3, 2, 1.0])
-    ideal = np.convolve(kernel, kernel)[4:] / (kernel @ kernel) * 15**2 / (15**2 + 8**2)
-    np.testing.assert_allclose(measured.rho[LAG, LAG + 1 : LAG + 5], ideal[1:], atol=0.05)
-    assert np.abs(measured.rho[LAG + 3 : LAG + 6, LAG - 5 : LAG + 6]).max() < 0.08
-    np.testing.assert_allclose(measured.rho, measured.rho[::-1, ::-1], atol=1e-6)
-
-
-@pytest.mark.parametrize("seed", [4, 5, 6])
-def test_horizontal_mask_covers_the_noise_and_little_more(seed: int) -> None:
-    measured = measure([planted("horizontal", seed)], LAG)
-    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
-    assert mask.shape[0] == 1
-    assert mask.all()
-    # rho at lags 1 to 4 is .66 .41 .16 .04: those above .05 reach 3; at most two pairs wider.
-    assert 3 <= mask.shape[1] // 2 <= 5
-
-
-def test_offsets_give_full_lines() -> None:
-    for kind, axis in (("rows", 1), ("columns", 0)):
-        measured = measure([planted(kind, 7)], LAG)
-        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
-        assert mask.shape[axis] == 2 * (PATCH - 1) + 1
-        assert mask.shape[1 - axis] == 1
-
-
-def test_isotropic_mask_is_a_disk() -> None:
-    measured = measure([planted("isotropic", 8)], LAG)
-    mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
-    assert np.array_equal(mask, mask.T)
-    assert np.array_equal(mask, mask[::-1])
-    assert 5 <= mask.shape[0] <= 9
-    assert mask[0, 0] == 0
-
-
-def test_masks_are_point_symmetric_with_a_hidden_centre() -> None:
-    for kind in ("horizontal", "vertical", "isotropic", "diagonal", "rows", "white"):
-        measured = measure([planted(kind, 9)], LAG)
-        mask = leak_mask(measured, judge(measured, OPTIONS.leak_threshold, PATCH), OPTIONS, PATCH)
-        assert np.array_equal(check_mask(mask), mask[::-1, ::-1])
-
-
-def test_leak_falls_as_the_mask_grows_and_is_zero_for_white_noise() -> None:
-    correlation = Correlation(measure([planted("horizontal", 10)], LAG), PATCH)
-    leaks = [correlation.leak(np.ones((1, 2 * n + 1)))[0] for n in range(8)]
-    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(leaks))
-    assert leaks[0] == pytest.approx(0.63, abs=0.06)  # R2 of the planted correlation
-    assert leaks[5] < 0.02
-    white = Correlation(measure([planted("white", 10)], LAG), PATCH)
-    assert white.leak(np.ones((1, 1)))[1] < 0.02
-
-
-def test_blind_error_prefers_the_right_mask() -> None:
-    correlation = Correlation(measure([planted("horizontal", 11)], LAG), PATCH)
-    errors = {n: correlation.blind_error(np.ones((1, 2 * n + 1))) for n in (0, 1, 4)}
-    assert errors[4] < errors[1] < errors[0]
-    assert correlation.blind_error(np.ones((9, 1))) > errors[4]  # the wrong direction
-
-
-def test_awkward_images() -> None:
-    rng = np.random.default_rng(0)
-    holes = planted("horizontal", 1)
-    holes[40:60, 30:200] = np.nan
-    holes[0, 0] = np.inf
-    assert judge(measure([holes], LAG), 0.02, PATCH).name == "along x"
-    for shape in ((1, 300), (300, 1), (5, 7), (2, 2)):
-        tiny = measure([rng.standard_normal(shape).astype(np.float32)], LAG)
-        assert np.isfinite(tiny.rho).all()
-        assert tiny.sigma > 0
+def test_what_holds_no_noise_is_refused() -> None:
     with pytest.raises(InputError, match=r"constant \(every pixel is 7\)"):
         measure([np.full((64, 64), 7.0)], LAG)
     with pytest.raises(InputError, match="no finite value"):
         measure([np.full((64, 64), np.nan)], LAG)
-
-
-def test_samples_are_bounded() -> None:
-    class Huge:
-        shape, dtype, ndim = (50, 3, 100_000, 100_000), np.dtype(np.uint16), 4
-        read = 0
-
-        def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
-            sizes = [len(range(*i.indices(n))) for i, n in zip(index, self.shape, strict=True)
-                     if isinstance(i, slice)]  # fmt: skip
-            Huge.read += int(np.prod(sizes))
-            return np.zeros(sizes, np.uint16)
-
-    sample_blocks(as_source(Huge(), "TCYX"), 1, np.random.default_rng(0))
-    assert 2**20 <= Huge.read <= 2**22
-
-
-def test_ring_rule_finds_a_line_in_patches_of_line_noise() -> None:
-    rng = np.random.default_rng(0)
-    patches = ndimage.uniform_filter1d(rng.standard_normal((40, 48, 48)), 7, axis=2)
-    mask, square = ring_mask(patches, Ring())
-    assert mask.shape == square.shape == (11, 11)
-    assert mask[5, 4:7].all()
-    assert not mask[3:5, 5].any()
-    assert mask.sum() <= 25
-
-
-def test_ring_rule_parameters_do_what_they_say() -> None:
-    rng = np.random.default_rng(0)
-    patches = ndimage.gaussian_filter(rng.standard_normal((20, 32, 32)), (0, 1.5, 1.5))
-    assert ring_mask(patches, Ring(center_size=8))[0].shape == (9, 9)
-    assert ring_mask(patches, Ring(max_true_pixels=5))[0].sum() <= 5
-    assert ring_mask(patches, Ring(center_ratio_threshold=1.0))[0].sum() == 1
-    low, high = (
-        ring_mask(patches, Ring(base_percentile=p, max_true_pixels=None))[0] for p in (10, 90)
-    )
-    assert low.sum() > high.sum()
-    whole = ring_mask(patches, Ring(crop_autocorr=False))[0]
-    assert whole.shape == (63, 63)
-
-
-def test_union_and_check() -> None:
-    both = union(np.ones((1, 5)), np.ones((3, 1)))
-    assert both.tolist() == [[0, 0, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]]
-    for bad, words in (
-        (np.ones((2, 3)), "odd"),
-        (np.zeros((3, 3)), "central pixel"),
-        (np.ones((3, 3, 3)), "2 axes"),
-    ):
-        with pytest.raises(InputError, match=words):
-            check_mask(bad)
+    half = np.full((64, 64), np.nan)
+    half[:32] = 3
+    with pytest.raises(InputError, match=r"constant \(every pixel is 3\)"):
+        measure([half], LAG)

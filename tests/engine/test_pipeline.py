@@ -20,7 +20,8 @@ from napari_autostructn2v.engine import events, pipeline, train
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model import Model
-from napari_autostructn2v.engine.pipeline import apply, consume, denoise, result_dtype, run
+from napari_autostructn2v.engine.pipeline import apply, consume, denoise, run
+from napari_autostructn2v.engine.results import result_dtype
 from napari_autostructn2v.engine.sink import ArraySink
 from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.synthetic import psnr, sample
@@ -54,7 +55,8 @@ def test_a_run_tells_its_story_in_order() -> None:
     story = list(run(noisy(), config(), sink=sink))
     order = list(dict.fromkeys(names(story)))
     assert order == [
-        "Started", "NoiseMeasured", "Progress", "StageDone", "MaskFound", "TileDone", "Finished",
+        "Started", "NoiseMeasured", "Progress", "StageDone", "MaskFound", "Checked", "TileDone",
+        "Finished",
     ]  # fmt: skip
     measured = next(e for e in story if isinstance(e, events.NoiseMeasured))
     assert measured.verdict == "along x"
@@ -75,7 +77,8 @@ def test_report_has_what_the_outside_face_promises() -> None:
     keys = ("verdict", "leak", "noise_sigma", "autocorrelation", "mask")
     assert set(report) >= {*keys, "images", "stages", "quality", "seconds", "device", "versions",
                            "config"}  # fmt: skip
-    assert report["images"][0]["channels"][0] == {key: report[key] for key in keys}
+    channel = report["images"][0]["channels"][0]
+    assert {key: channel[key] for key in keys} == {key: report[key] for key in keys}
     rho, mask = np.array(report["autocorrelation"]), np.array(report["mask"])
     assert rho[rho.shape[0] // 2, rho.shape[1] // 2] == 1
     assert mask[mask.shape[0] // 2, mask.shape[1] // 2] == 1
@@ -120,7 +123,7 @@ def test_stopping_keeps_the_model() -> None:
             return self.looks < 0
 
     sink = ArraySink()
-    story = list(run(noisy(), config(budget="400steps"), sink=sink, stop=AfterSteps(5)))
+    story = list(run(noisy(), config(budget="400steps"), sink=sink, stop=AfterSteps(6)))
     last = story[-1]
     assert isinstance(last, events.Finished)
     assert last.stopped
@@ -128,21 +131,55 @@ def test_stopping_keeps_the_model() -> None:
     assert not sink.final
     assert names(story).count("TileDone") == 0
     done = next(e for e in story if isinstance(e, events.StageDone))
-    assert done.steps == 6
+    assert done.steps == 6  # the first look was after measuring
     assert done.stopped == "stopped"
     # What was learned can be used.
     assert last.model.denoise(noisy()).shape == (128, 128)
 
 
-def test_closing_the_generator_leaves_no_thread() -> None:
-    before = set(threading.enumerate())
-    stack = np.zeros((40, 128, 128), np.float32) + noisy()
-    stream = run(stack, config(pool_size=1, budget="1000steps"))
-    for event in stream:
-        if isinstance(event, events.Progress):
-            break
-    stream.close()
-    assert set(threading.enumerate()) == before
+def test_results_are_written_for_other_images_than_were_trained_on() -> None:
+    image, sink = noisy(), ArraySink()
+    part = as_source(image).crop(Y=slice(0, 64), X=slice(32, 128))
+    whole = np.stack([image, image[::-1]])
+    told = list(run(part, config(), sink=sink, onto=[whole, noisy(size=64)]))
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert [sink.final[i].shape for i in (0, 1)] == [(2, 128, 128), (64, 64)]
+    assert {e.image for e in told if isinstance(e, events.TileDone)} == {0, 1}
+    assert np.array_equal(last.model.denoise(whole), sink.final[0])
+    alone = trained(image[:64, 32:])  # nothing but the part was measured or trained on
+    assert np.array_equal(alone.model.denoise(whole), sink.final[0])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_results_for_too_many_channels_are_refused_before_training(own: bool) -> None:
+    stack = np.stack([noisy()] * 2)
+    values = config(axes="CYX", network_per_channel=own)
+    told = list(run(as_source(noisy()), values, sink=ArraySink(), onto=stack))
+    assert isinstance(told[-1], events.Failed)
+    assert "2 channels, the model was trained on 1" in told[-1].message
+    assert names(told) == ["Started", "Failed"]
+
+
+def test_a_stop_while_measuring_ends_the_run() -> None:
+    stop, told = threading.Event(), []
+    for event in run([noisy()] * 3, config(), stop=stop):
+        told.append(event)
+        if isinstance(event, events.NoiseMeasured):
+            stop.set()
+    assert names(told) == ["Started", "NoiseMeasured", "Finished"]
+    assert told[-1].stopped
+    with pytest.raises(InputError, match="no network"):
+        told[-1].model.denoise(noisy())
+
+
+def test_time_left_counts_every_stage_and_network() -> None:
+    stack = np.stack([noisy()] * 2)
+    told = list(run(stack, config(budget="80steps", axes="CYX", network_per_channel=True)))
+    ends = [e for e in told if isinstance(e, events.Progress) and e.step == e.total]
+    assert [(e.channel, e.stage, e.seconds_left > 0) for e in ends] == [
+        (0, "stage1", True), (0, "stage2", True), (1, "stage1", True), (1, "stage2", False),
+    ]  # fmt: skip
 
 
 def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,8 +335,13 @@ def test_stage1_is_reused_from_a_model(tmp_path: Path) -> None:
     second = trained(noisy(seed=1), stage1_model=str(path))
     old, new = (m.units[0].network("stage1").state_dict() for m in (first.model, second.model))
     assert all(torch.equal(old[key], new[key]) for key in old)
-    with pytest.raises(InputError, match=r"set stage1\.network"):
-        trained(noisy(), stage1_model=str(path), stage1={"network": {"features": 8}})
+    assert [stage["steps"] for stage in second.report["stages"]] == [8]  # all for Stage 2
+    path = second.model.save(tmp_path / "second.asn2v")
+    alone = trained(noisy(), stage1_model=str(path), run_stage2=False)
+    assert alone.model.stages == ("stage1",)
+    trained(noisy(), run_stage1=False).model.save(path)
+    with pytest.raises(InputError, match="has no Stage 1 to take"):
+        trained(noisy(), stage1_model=str(path))
 
 
 def test_budgets_become_steps() -> None:

@@ -11,7 +11,9 @@ import torch
 from napari_autostructn2v.engine import predict as module
 from napari_autostructn2v.engine.config import Network
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.predict import predict, run_network
+from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.predict import denoise_plane, predict, run_network
+from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.tiles import Region
 
 CPU = torch.device("cpu")
@@ -56,6 +58,22 @@ def test_tiled_equals_whole(name: str, size: tuple[int, int]) -> None:
     tolerance = 1e-5 * np.abs(whole).max()
     for side in (16, 40):
         np.testing.assert_allclose(denoise(net, image, side), whole, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("region", [((13, 70), (31, 98)), ((0, 1), (99, 100)), ((5, 90), (0, 3))])
+def test_a_region_of_a_plane_is_cut_from_the_whole(name: str, region: Region) -> None:
+    net = network(NETWORKS[name])
+    image = np.random.default_rng(0).normal(100, 20, (2, 90, 100)).astype(np.float32)
+    source, scale = as_source(image), Normalisation((100.0,), (20.0,))
+    whole, part = np.zeros((90, 100)), np.full((90, 100), np.nan)
+    for (y, x), block, _ in denoise_plane(net, source, 1, scale, 500, CPU):
+        whole[slice(*y), slice(*x)] = block
+    for (y, x), block, _ in denoise_plane(net, source, 1, scale, 24, CPU, region=region):
+        part[slice(*y), slice(*x)] = block
+    y, x = (slice(*span) for span in region)
+    np.testing.assert_allclose(part[y, x], whole[y, x], atol=1e-5 * np.abs(whole).max())
+    assert np.isfinite(part).sum() == part[y, x].size
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -125,6 +125,69 @@ def test_only_the_region_is_read() -> None:
     assert lazy.asked == [(7, slice(100, 164), slice(20, 84))]
 
 
+@given(named_images(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_crop_is_what_slicing_gives(
+    image: tuple[str, tuple[int, ...]], data: st.DataObject
+) -> None:
+    axes, shape = image
+    array = np.arange(np.prod(shape), dtype="int32").reshape(shape)
+    spans = {}
+    for axis, length in zip(axes, shape, strict=True):
+        if data.draw(st.booleans()):
+            start = data.draw(st.integers(0, length - 1))
+            spans[axis] = slice(start, data.draw(st.integers(start + 1, length + 3)))
+    part = as_source(array, axes).crop(**spans)
+    expected = as_source(array[tuple(spans.get(axis, slice(None)) for axis in axes)], axes)
+    assert (part.axes, part.shape, part.dtype) == (axes, expected.shape, array.dtype)
+    for plane in range(expected.planes):
+        y, x = (slice(n // 2, None) for n in part.size)
+        np.testing.assert_array_equal(part.read(plane, y, x), expected.read(plane, y, x))
+        assert part.channel(plane) == expected.channel(plane)
+
+
+def test_a_crop_reads_its_region_alone_and_keeps_what_describes_the_image() -> None:
+    lazy = Recorder((1000, 3, 20000, 20000))
+    metadata = Metadata({"Y": 0.1, "X": 0.1}, {"Y": "micrometer"}, ("a", "b", "c"))
+    whole = as_source(lazy, "TCYX", "cells", metadata)
+    part = whole.crop(T=slice(7, 9), C=slice(1, 2), Y=slice(500, 900), X=slice(-40, 64))
+    again = part.crop(T=slice(1, 2), X=slice(10, None))
+    assert lazy.asked == []
+    assert again.shape == (1, 1, 400, 54)
+    assert (again.name, again.metadata.pixel_size) == ("cells", {"Y": 0.1, "X": 0.1})
+    assert again.metadata.channel_names == ("b",)
+    assert again.read(0, slice(5, 8), slice(0, 9)).shape == (3, 9)
+    assert lazy.asked == [(8, 1, slice(505, 508), slice(10, 19))]
+
+
+@pytest.mark.parametrize(
+    ("spans", "words"),
+    [
+        ({"Z": slice(0, 1)}, "axes YX and no Z"),
+        ({"Y": slice(50, 60)}, "Y from 50 to 60 lies outside image, whose Y has length 40"),
+        ({"X": slice(-9, -2)}, "choose a region inside it"),
+        ({"X": slice(5, 5)}, "lies outside"),
+    ],
+)
+def test_a_crop_of_nothing_is_refused(spans: dict[str, slice], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        as_source(np.zeros((40, 50))).crop(**spans)
+
+
+def test_a_crop_of_a_file_is_open_as_long_as_the_file(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise((5, 20, 30)))
+    source = open_source(tmp_path / "a.tif", "TYX")
+    part = source.crop(T=slice(2, 3))
+    assert part.path == source.path
+    del source
+    gc.collect()
+    assert part.read(0, slice(None), slice(None)).shape == (20, 30)
+    with open_source(tmp_path / "a.tif", "TYX") as source:
+        part = source.crop(T=slice(2, 3))
+    with pytest.raises(ValueError, match="closed"):
+        part.read(0, slice(None), slice(None))
+
+
 @pytest.mark.parametrize(
     ("data", "axes", "words"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.synthetic import NoiseKind, Scene, psnr, sample
+from napari_autostructn2v.engine.synthetic import NoiseKind, Scene, plant, psnr, sample
 
 SCENES = get_args(Scene)
 KINDS = get_args(NoiseKind)
@@ -49,6 +49,9 @@ def test_rho_is_the_autocorrelation_of_the_planted_noise(kind):
         ("row_offsets", (0, 7), 0.15),
         ("row_offsets", (1, 0), 0.0),
         ("poisson", (0, 1), 0.0),
+        ("poisson_horizontal", (0, 1), 0.5 * 225 / 289 * 16 / 19),
+        ("poisson_horizontal", (1, 0), 0.0),
+        ("signal_horizontal", (0, 1), 225 / 289 * 16 / 19),
     ],
 )
 def test_rho_by_hand(kind, lag, expected):
@@ -78,13 +81,39 @@ def test_psnr_is_met(scene, level):
     assert psnr(made.clean, made.noisy) == pytest.approx(level, abs=1e-3)
 
 
-def test_poisson_noise_grows_with_the_signal_and_meets_psnr_nearly():
-    made = sample("nuclei", "poisson", seed=2)
+@pytest.mark.parametrize("kind", ["poisson", "poisson_horizontal", "signal_horizontal"])
+def test_photon_noise_grows_with_the_signal_and_meets_psnr_nearly(kind):
+    made = sample("nuclei", kind, seed=2)
     squared = (made.noisy - made.clean) ** 2
-    bright = made.clean > np.quantile(made.clean, 0.95)
+    light = made.clean - made.clean.min()
+    dark, bright = light < 200, light > 1000
+    growth = squared[bright].mean() / squared[dark].mean()
 
     assert psnr(made.clean, made.noisy) == pytest.approx(18, abs=0.1)
-    assert squared[bright].mean() > 3 * squared[~bright].mean()
+    # A twentieth of the brightest light reaches the dark: proportional, or over a constant half.
+    if kind == "poisson_horizontal":
+        assert 1.5 < growth < 4
+    else:
+        expected = (light[bright].mean() + 100) / (light[dark].mean() + 100)
+        assert growth == pytest.approx(expected, rel=0.1)
+
+
+def test_half_of_poisson_horizontal_is_constant_line_noise():
+    made = sample("nuclei", "poisson_horizontal", seed=2)
+    light = made.clean - made.clean.min() + 100
+    noise = (made.noisy - made.clean).astype(np.float64)
+    slope, constant = np.polyfit(light.ravel(), noise.ravel() ** 2, 1)
+
+    assert constant == pytest.approx(noise.var() / 2, rel=0.15)
+    assert slope * light.mean() == pytest.approx(noise.var() / 2, rel=0.15)
+
+
+def test_noise_can_be_planted_on_any_image():
+    clean = np.linspace(0, 1, 96 * 80).reshape(96, 80)
+    for kind in KINDS:
+        noisy = plant(clean, kind, 20.0, np.random.default_rng(0))
+        assert noisy.shape == clean.shape
+        assert psnr(clean, noisy) == pytest.approx(20, abs=0.5)
 
 
 @pytest.mark.parametrize("scene", SCENES)

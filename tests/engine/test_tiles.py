@@ -11,6 +11,11 @@ from napari_autostructn2v.engine.tiles import quarters, tiles
 SIZES = st.integers(1, 90)
 
 
+def spans(length: int) -> st.SearchStrategy[tuple[int, int]]:
+    ends = st.tuples(st.integers(0, length), st.integers(0, length))
+    return ends.map(lambda ends: (min(ends), max(ends)))
+
+
 def test_a_table_to_check_by_eye() -> None:
     found = tiles((1, 10), side=4, halo=1, stride=2)
     assert [(t.core[1], t.read[1]) for t in found] == [
@@ -29,11 +34,14 @@ def test_a_table_to_check_by_eye() -> None:
     halo=st.integers(0, 30),
     stride=st.sampled_from([1, 2, 4, 8]),
     cut=st.booleans(),
+    data=st.data(),
 )
 def test_tiles_cover_once_and_read_enough(
-    size: tuple[int, int], side: int, halo: int, stride: int, cut: bool
+    size: tuple[int, int], side: int, halo: int, stride: int, cut: bool, data: st.DataObject
 ) -> None:
-    found = tiles(size, side, halo, stride)
+    whole = (0, size[0]), (0, size[1])
+    region = data.draw(st.none() | st.tuples(*(spans(length) for length in size)))
+    found = tiles(size, side, halo, stride, region)
     if cut:
         found = [part for tile in found for part in quarters(tile, size, halo, stride)]
     covered = np.zeros(size, int)
@@ -46,4 +54,6 @@ def test_tiles_cover_once_and_read_enough(
             assert first % stride == 0
             assert last % stride == 0 or last == length
         assert np.zeros(tile.shape)[tile.crop].shape == (y1 - y0, x1 - x0)
-    assert (covered == 1).all()
+    expected = np.zeros(size, int)
+    expected[tuple(slice(*span) for span in region or whole)] = 1
+    assert np.array_equal(covered, expected)

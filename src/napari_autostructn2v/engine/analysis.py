@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.noise import Noise, flat_tiles, measure, sample_blocks
-from napari_autostructn2v.engine.source import Source
-from napari_autostructn2v.engine.structure import Verdict, judge, leak_mask, ring_mask, union
+from napari_autostructn2v.engine.config import Config, Structure
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.flat import Surface, flat_tiles, remove_plane
+from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.rings import ring_mask
+from napari_autostructn2v.engine.sampling import Spot, sample_blocks, spots
+from napari_autostructn2v.engine.source import Source, open_source
+from napari_autostructn2v.engine.structure import Verdict, judge, leak_mask, union
 
 Array = npt.NDArray[Any]
+
+_PAIRS = 4  # of planes
+_REPEATS = 0.1  # of the noise; less is not worth a word
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The noise, verdict and structural mask of one channel of one image."""
+    """The noise, verdict and structural mask of one channel of one image.
+
+    Attributes
+    ----------
+    spots
+        The blocks that were looked at; `noise.places` counts in them.
+    between
+        Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
+        a pattern fixed in time, or a volume that was resampled.
+    """
 
     image: int
     channel: int
@@ -28,6 +45,8 @@ class Finding:
     noise: Noise
     verdict: Verdict
     mask: Array
+    spots: tuple[Spot, ...] = ()
+    between: Mapping[str, float] = field(default_factory=dict)
 
     def event(self) -> events.NoiseMeasured:
         return events.NoiseMeasured(
@@ -38,27 +57,153 @@ class Finding:
             verdict=self.verdict.name,
             leak=self.verdict.leak,
             sentence=self.verdict.sentence,
+            finding=self,
         )
 
     def report(self) -> dict[str, Any]:
-        """The five keys of a channel in the report."""
+        """The five keys of a channel in the report, and what else was measured."""
+        noise = self.noise
         return {
             "verdict": self.verdict.name,
             "leak": round(self.verdict.leak, 5),
-            "noise_sigma": self.noise.sigma,
-            "autocorrelation": self.noise.rho.round(5).tolist(),
+            "noise_sigma": noise.sigma,
+            "autocorrelation": noise.rho.round(5).tolist(),
             "mask": self.mask.tolist(),
+            "noise": {
+                "sentence": self.verdict.sentence,
+                "leak_bound": round(self.verdict.leak_bound, 5),
+                "autocorrelation_error": noise.error.round(5).tolist(),
+                "row_offset": round(noise.row_offset, 5),
+                "column_offset": round(noise.column_offset, 5),
+                "variance": {"read": noise.variance.read, "gain": noise.variance.gain},
+                "wavelength": noise.wave and noise.wave.length,
+                "phases": noise.phases.round(4).tolist(),
+                "between_planes": {axis: round(rho, 4) for axis, rho in self.between.items()},
+                "flat_share": round(noise.share, 5),
+                "tiles": noise.tiles,
+                "doubt": round(noise.doubt, 3),
+                "taken_for_structure": round(noise.removed, 4),
+            },
         }
+
+    def remarks(self) -> list[str]:
+        """What a microscopist should know besides the verdict, a sentence each."""
+        noise, said = self.noise, []
+        if noise.variance.gain > 0:
+            said.append(
+                f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared for "
+                "each grey value, as photon counts do."
+            )
+        if (noise.phases != 1).any():
+            said.append(
+                f"It differs by {noise.phases.max() / noise.phases.min() - 1:.0%} between the "
+                "pixels of each square of 2 x 2, as a colour camera's does."
+            )
+        if self.between.get("T", 0) > _REPEATS:
+            said.append(
+                f"{self.between['T']:.0%} of it is the same in the next frame: a fixed pattern, "
+                "which more frames will not average away."
+            )
+        if self.between.get("Z", 0) > _REPEATS:
+            said.append(
+                f"{self.between['Z']:.0%} of it is the same in the next slice of the volume."
+            )
+        return said
 
 
 def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
-    """Measure every channel of every image."""
+    """Measure every channel of every image.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or without a finite value, or what the noise is to be measured on
+        is not there.
+    """
     for image, source in enumerate(sources):
         for channel in range(source.channels):
             rng = np.random.default_rng((config.seed, image, channel))
-            blocks = sample_blocks(source, channel, rng)
-            noise = measure(blocks, config.structure.max_lag)
-            yield _finding(noise, blocks, config, image, channel, source.name)
+            places = spots(source, channel, rng)
+            blocks = [spot.read(source) for spot in places]
+            noise = _measure(source, places, blocks, config.structure)
+            finding = _finding(noise, blocks, config, image, channel, source.name)
+            between = {} if noise.doubt > 1 else _between(source, places)
+            yield replace(finding, spots=tuple(places), between=between)
+
+
+def _measure(
+    source: Source, places: Sequence[Spot], blocks: Sequence[Array], how: Structure
+) -> Noise:
+    """Measure the noise on what the config says; a mask that is given does not change that."""
+    if how.mask_source == "region":
+        assert how.region is not None
+        y0, y1, x0, x1 = how.region
+        if y1 > source.size[0] or x1 > source.size[1]:
+            raise InputError(
+                f"region {how.region} is not inside image {source.name} of {source.size[0]} x "
+                f"{source.size[1]} px"
+            )
+        planes = sorted({spot.plane for spot in places})
+        empty = [Spot(plane, ((y0, y1), (x0, x1))).read(source) for plane in planes]
+        return measure_empty(empty, blocks, how.max_lag)
+    if how.mask_source == "dark":
+        assert how.dark_file is not None
+        with open_source(how.dark_file) as dark:
+            rng = np.random.default_rng(0)
+            return measure_empty(sample_blocks(dark, 0, rng), blocks, how.max_lag)
+    if how.mask_source == "frames":
+        pairs = [
+            (spot.read(source), replace(spot, plane=after).read(source))
+            for spot, after in neighbours(source, places, "T")
+        ]
+        if not pairs:
+            raise InputError(
+                f"image {source.name} with axes {source.axes} has no two frames along T; "
+                "mask_source = frames needs repeats of one scene"
+            )
+        return measure_repeats(pairs, how.max_lag)
+    return measure(blocks, how.max_lag)
+
+
+def neighbours(source: Source, spots: Sequence[Spot], axis: str) -> list[tuple[Spot, int]]:
+    """Spots, each with the next plane along an axis; no plane is in two pairs."""
+    if axis not in source.axes:
+        return []
+    outer = [letter for letter in source.axes if letter not in "YX"]
+    lengths = [source.shape[source.axes.index(letter)] for letter in outer]
+    length = lengths[outer.index(axis)]
+    stride = math.prod(lengths[outer.index(axis) + 1 :])  # the last axis runs fastest
+    pairs = {}
+    for spot in spots:
+        position = spot.plane // stride % length
+        if (first := position // 2 * 2) + 1 < length:
+            plane = spot.plane - (position - first) * stride
+            pairs[plane, spot.region] = (replace(spot, plane=plane), plane + stride)
+    return list(pairs.values())[:_PAIRS]
+
+
+def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
+    """Correlation of the noise in flat tiles with the next plane's, along T and Z."""
+    found = {}
+    for axis in "TZ":
+        values: list[float] = []
+        for spot, after in neighbours(source, spots, axis):
+            here = Surface.of(spot.read(source))
+            there = Surface.of(replace(spot, plane=after).read(source))
+            if here.image.any() and there.image.any():
+                values += _repeating(here, there)
+        if values:
+            found[axis] = float(np.median(values))
+    return found
+
+
+def _repeating(here: Surface, there: Surface) -> list[float]:
+    tiles = flat_tiles([here])
+    height, width = tiles.values.shape[1:]
+    same = [there.image[y : y + height, x : x + width] for _, y, x in tiles.places]
+    one, other = tiles.levelled, remove_plane(np.stack(same))
+    norm = np.sqrt((one**2).sum((1, 2)) * (other**2).sum((1, 2)))
+    return list((one * other).sum((1, 2)) / np.maximum(norm, 1e-30))
 
 
 def _finding(
@@ -66,7 +211,8 @@ def _finding(
 ) -> Finding:
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
-        mask, _ = ring_mask(flat_tiles(blocks), config.structure.ring)
+        tiles = flat_tiles([Surface.of(block) for block in blocks])
+        mask, _ = ring_mask(tiles.values, config.structure.ring)
     else:
         mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
     return Finding(image, channel, name, noise, verdict, mask)
@@ -93,7 +239,8 @@ def combine(findings: Sequence[Finding], config: Config) -> Finding:
     def mean(values: Sequence[Any]) -> Any:
         return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
-    noise = Noise(
+    noise = replace(
+        max(noises, key=lambda noise: noise.tiles),
         short=mean([n.short for n in noises]),
         short_error=np.sqrt(
             sum((w * n.short_error) ** 2 for w, n in zip(weights, noises, strict=True))
@@ -103,6 +250,8 @@ def combine(findings: Sequence[Finding], config: Config) -> Finding:
         column_offset=float(mean([n.column_offset for n in noises])),
         autocovariance=mean([n.autocovariance for n in noises]),
         tiles=sum(n.tiles for n in noises),
+        doubt=float(mean([n.doubt for n in noises])),
+        removed=float(mean([n.removed for n in noises])),
     )
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":

@@ -181,21 +181,37 @@ class Ring(_Frozen):
 
 
 MaskRows = tuple[tuple[int, ...], ...]
+MaskSource = Literal["raw", "region", "frames", "dark", "stage1", "file", "array"]
+
+
+_LEAST_REGION = 16  # px
 
 
 class Structure(_Frozen):
     """Where the structural mask comes from and how it is cut out of the autocorrelation."""
 
-    mask_source: Literal["raw", "stage1", "file", "array"] = _field(
+    mask_source: MaskSource = _field(
         "raw",
-        "The noise measured on raw pixels, on the Stage-1 output of background patches (the "
-        "original's way), or a mask from a file or an array",
+        "What the mask is found from: the flat places of the raw image (raw), an empty region of "
+        "it (region), the differences of repeated frames (frames), a dark frame (dark), the "
+        "Stage-1 output of background patches, the original's way (stage1); or a mask that is "
+        "given (file, array)",
+    )
+    region: tuple[int, int, int, int] | None = _field(
+        None, "First and last row + 1, first and last column + 1 of the empty region", unit="px"
+    )
+    dark_file: Path | None = _field(
+        None, "Image of the camera without light, for `mask_source = dark`"
     )
     extractor: Literal["leak", "ring"] = _field(
         "leak", "The leak rule, or autoStructN2V's ring rule"
     )
     mask_file: Path | None = _field(None, "Mask image for `mask_source = file`")
     mask: MaskRows | None = _field(None, "Rows of 0 and 1 for `mask_source = array`")
+    subtract_wave: bool = _field(
+        False,
+        "Subtract a periodic noise that all lines share, which no mask hides, before anything else",
+    )
     leak_threshold: float = _field(
         0.02,
         "A mask leaks when the pixels it leaves visible predict more than this share of the "
@@ -215,10 +231,17 @@ class Structure(_Frozen):
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
-        if self.mask_source == "file" and self.mask_file is None:
-            raise ValueError("mask_source is 'file' but mask_file is not set")
-        if self.mask_source == "array" and self.mask is None:
-            raise ValueError("mask_source is 'array' but mask is not set")
+        needs = {"file": "mask_file", "array": "mask", "region": "region", "dark": "dark_file"}
+        field = needs.get(self.mask_source)
+        if field is not None and getattr(self, field) is None:
+            raise ValueError(f"mask_source is {self.mask_source!r} but {field} is not set")
+        if self.region is not None:
+            y0, y1, x0, x1 = self.region
+            if min(self.region) < 0 or y1 - y0 < _LEAST_REGION or x1 - x0 < _LEAST_REGION:
+                raise ValueError(
+                    f"region {self.region} must be first and last row + 1, first and last column "
+                    f"+ 1, at least {_LEAST_REGION} px each way"
+                )
         return self
 
 
@@ -242,6 +265,11 @@ class Training(_Frozen):
     )
     stage1_share: float = _field(
         0.25, "Share of a common budget that Stage 1 gets when Stage 2 follows", gt=0, lt=1
+    )
+    self_check: bool = _field(
+        True,
+        "Halfway through Stage 2, compare what it takes away with the measured noise; where noise "
+        "comes back, widen a mask that was found automatically and start Stage 2 again",
     )
     warm_start: bool = _field(
         False,
@@ -294,8 +322,6 @@ class Config(_Frozen):
     def _consistent(self) -> Self:
         if not (self.run_stage1 or self.run_stage2):
             raise ValueError("run_stage1 and run_stage2 are both false: there is nothing to train")
-        if not self.run_stage1 and self.structure.mask_source == "stage1":
-            raise ValueError("mask_source is 'stage1' but run_stage1 is false")
         if any(share < 0 for share in self.split_ratio) or self.split_ratio[0] <= 0:
             raise ValueError(f"split_ratio {self.split_ratio} needs a positive share for training")
         if abs(sum(self.split_ratio) - 1) > 1e-6:
@@ -304,6 +330,12 @@ class Config(_Frozen):
 
     def stage(self, name: StageName) -> Stage:
         return self.stage1 if name == "stage1" else self.stage2
+
+    def trains(self, name: StageName) -> bool:
+        """Whether a run trains this stage; else it is what the run starts from, or left out."""
+        if name == "stage1":
+            return self.run_stage1 and self.stage1_model is None
+        return self.run_stage2
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Config:

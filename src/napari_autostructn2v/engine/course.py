@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,54 +17,91 @@ import torch
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.analysis import Finding
 from napari_autostructn2v.engine.board import Board
-from napari_autostructn2v.engine.config import Budget, Config, Stage, StageName
+from napari_autostructn2v.engine.config import STAGES, Budget, Config, Stage, StageName
+from napari_autostructn2v.engine.correlation import Correlation
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Stop
+from napari_autostructn2v.engine.judging import Judge
+from napari_autostructn2v.engine.mask_file import read_mask
 from napari_autostructn2v.engine.masking import Masking
-from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise import sample_blocks
-from napari_autostructn2v.engine.patches import Normalisation, Piece, Pool, split, symmetries
-from napari_autostructn2v.engine.predict import run_network
-from napari_autostructn2v.engine.source import Source, open_source
-from napari_autostructn2v.engine.structure import Correlation, check_mask
-from napari_autostructn2v.engine.train import Precision, Task, choose_threads, train
+from napari_autostructn2v.engine.patches import Normalisation, Pool, split, symmetries
+from napari_autostructn2v.engine.predict import on_device, run_block
+from napari_autostructn2v.engine.preview import Previewer
+from napari_autostructn2v.engine.residual import Check
+from napari_autostructn2v.engine.sampling import sample_blocks
+from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.structure import check_mask
+from napari_autostructn2v.engine.train import (
+    FEWEST,
+    Length,
+    Precision,
+    Step,
+    Task,
+    choose_threads,
+    train,
+)
 
 Array = npt.NDArray[Any]
 
 _CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 
 
+@dataclass
 class Course:
-    """One network's way: `networks`, `about` them and `report` fill as `train` is walked."""
+    """One network's way: `unit`, `history` and `report` fill as `train` is walked.
 
-    def __init__(
-        self,
-        config: Config,
-        sources: Sequence[Source],
-        channel: int | None,
-        normalisation: Normalisation,
-        device: torch.device,
-        precision: Precision,
-        courses: int,
-    ) -> None:
-        self.config, self.sources, self.channel = config, sources, channel
-        self.normalisation, self.device, self.precision = normalisation, device, precision
-        self.courses = courses
-        self.networks: dict[StageName, UNet] = {}
-        self.about: dict[str, Any] = {}
-        self.report: list[dict[str, Any]] = []
-        self.stopped = False
+    Attributes
+    ----------
+    courses, waiting
+        The networks that share the budget, and those of them that come after this one.
+    unit
+        At first what an earlier run left. Of a stage that is trained its network is continued, of
+        any other it is kept as it is; a Stage 2 for another mask is dropped.
+    history
+        Of each network in `unit`: name, steps, seconds, loss and threads, those of earlier runs
+        added up.
+    report
+        The same of each stage that was trained, of this run alone.
+    quality
+        The judgements of `judge`, as plain values.
+    """
+
+    config: Config
+    sources: Sequence[Source]
+    channel: int | None
+    normalisation: Normalisation
+    device: torch.device
+    precision: Precision
+    courses: int
+    waiting: int
+    unit: Unit
+    history: dict[StageName, dict[str, Any]]
+    previewer: Previewer | None
+    report: list[dict[str, Any]] = field(default_factory=list)
+    quality: dict[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+    _wider: Array | None = None
 
     def train(self, finding: Finding, stop: Stop) -> Iterator[Event]:
-        """Stage 1, then the mask, then Stage 2; either may be left out."""
-        config, structure = self.config, self.config.structure
-        late = structure.mask_source == "stage1"  # the mask is known only after Stage 1
+        """Stage 1, then the mask, then Stage 2; either may be left out, or kept as it is."""
+        config = self.config
+        late = config.structure.mask_source == "stage1"  # the mask is known only after Stage 1
+        if late and not self._has_first():
+            raise InputError(
+                "mask_source is 'stage1' but there is no Stage 1: set run_stage1, or start from a "
+                "model that has one"
+            )
         mask = None if late else self._mask(finding)
-        second = config.run_stage2 and (mask is None or mask.size > 1 or not config.run_stage1)
-        self._tell(finding, mask)
-        if config.run_stage1:
-            yield from self._first(1.0 - second * (1 - config.training.stage1_share), stop)
+        self._know(finding, mask)
+        share = 1.0  # of the budget
+        if config.trains("stage1"):
+            second = config.run_stage2 and not (mask is not None and self._needless(mask))
+            share = config.training.stage1_share if second else 1.0
+            single = np.ones((config.stage1.mask_center_size,) * 2, np.uint8)
+            yield from self._stage("stage1", single, share, stop)
+            share = 1 - share
         if self.stopped or not config.run_stage2:
             return
         if late:
@@ -72,92 +109,202 @@ class Course:
             # Of Stage 1's output, normalised: the strength of the noise stays that of the image.
             noise = replace(found.noise, sigma=finding.noise.sigma)
             finding, mask = replace(found, noise=noise), found.mask
+            self._know(finding, mask)
         assert mask is not None
-        self._tell(finding, mask)
-        leak = Correlation(finding.noise, config.stage2.patch_size).leak(mask)[0]
-        yield events.MaskFound(
-            events.read_only(mask), events.read_only(finding.noise.rho), finding.verdict.name,
-            leak, self.channel,
-        )  # fmt: skip
-        if mask.size == 1 and config.run_stage1:
+        yield self._tell(finding, mask)
+        if self._needless(mask):
             if late:
                 yield events.Warning("No structure was found after Stage 1: Stage 2 is left out.")
             return
-        trains_first = config.run_stage1 and config.stage1_model is None
-        share = 1 - config.training.stage1_share if trains_first else 1.0
-        yield from self._stage("stage2", config.stage2, mask, share, stop)
+        halfway = self._checked_halfway(finding, mask) if config.training.self_check else None
+        yield from self._stage("stage2", mask, share, stop, halfway)
+        if self._wider is not None:
+            self._know(finding, self._wider)
+            yield self._tell(finding, self._wider)
+            yield from self._stage("stage2", self._wider, share / 2, stop)
 
-    def _tell(self, finding: Finding, mask: Array | None) -> None:
-        self.about = {
-            "rho": finding.noise.rho,
-            "sigma": finding.noise.sigma,
-            "verdict": finding.verdict.name,
-            **({} if mask is None else {"mask": mask}),
-        }
+    def judge(self, finding: Finding) -> Iterator[Event]:
+        """Check the last stage and fill `quality`; after a training that was not stopped."""
+        judge = self._judge(finding)
+        networks = self.unit.networks
+        last = STAGES[-1] if STAGES[-1] in networks else STAGES[0]
+        found = judge.check(networks[last], self.unit.mask)
+        yield self._checked(last, found, halfway=False)
+        if found.verdict == "leaks":
+            yield events.Warning(found.sentence)
+        self.quality = judge.assess(networks, found)
+
+    def _judge(self, finding: Finding) -> Judge:
+        return Judge(
+            self.config, self.sources, self.channel, self.normalisation, self.device, finding.noise
+        )
+
+    def _tell(self, finding: Finding, mask: Array) -> events.MaskFound:
+        leak = Correlation(finding.noise, self.config.stage2.patch_size).leak(mask)[0]
+        rho = events.read_only(finding.noise.rho)
+        return events.MaskFound(
+            events.read_only(mask), rho, finding.verdict.name, leak, self.channel
+        )
+
+    def _checked_halfway(self, finding: Finding, mask: Array) -> Callable[[UNet], Iterator[Event]]:
+        """Look for leaking noise; `_wider` is then the mask to start Stage 2 again with.
+
+        What a network has learned of pixels that are hidden only later is never unlearned, so
+        that it must start afresh. A mask that the user gave is left to the user.
+        """
+        given = self.config.structure.mask_source in ("file", "array")
+
+        def look(network: UNet) -> Iterator[Event]:
+            found = self._judge(finding).check(network, mask)
+            if found.verdict == "leaks" and not given:
+                self._wider = found.extend
+            yield self._checked("stage2", found, halfway=True)
+
+        return look
+
+    def _checked(self, stage: StageName, found: Check, halfway: bool) -> events.Checked:
+        mask = None if found.extend is None else events.read_only(found.extend)
+        repaired = halfway and self._wider is not None
+        return events.Checked(
+            stage, found.verdict, found.sentence, halfway, mask, repaired, self.channel
+        )
+
+    def _has_first(self) -> bool:
+        return self.config.trains("stage1") or "stage1" in self.unit.networks
+
+    def _needless(self, mask: Array) -> bool:
+        """A Stage 2 with a mask of one pixel would only repeat Stage 1."""
+        return mask.size == 1 and self._has_first()
+
+    def _know(self, finding: Finding, mask: Array | None) -> None:
+        """Note what is known now; the mask stays that of an earlier Stage 2 where this is kept."""
+        networks = dict(self.unit.networks)
+        if mask is None or ("stage2" in networks and not self.config.run_stage2):
+            mask = self.unit.mask
+        elif self._needless(mask) or not np.array_equal(mask, self.unit.mask):
+            networks.pop("stage2", None)
+            self.history.pop("stage2", None)
+        self.unit = Unit(
+            networks, mask, finding.noise.rho, finding.noise.sigma, finding.verdict.name
+        )
 
     def _mask(self, finding: Finding) -> Array:
         structure = self.config.structure
+        mask = finding.mask
         if structure.mask_source == "file":
             assert structure.mask_file is not None
-            return read_mask(structure.mask_file)
-        if structure.mask_source == "array":
-            return check_mask(np.array(structure.mask))
-        return finding.mask
+            mask = read_mask(structure.mask_file)
+        elif structure.mask_source == "array":
+            mask = check_mask(np.array(structure.mask))
+        if self.config.run_stage2:
+            self._check_sight(mask)
+        return mask
 
-    def _first(self, share: float, stop: Stop) -> Iterator[Event]:
-        path = self.config.stage1_model
-        if path is None:
-            single = np.ones((self.config.stage1.mask_center_size,) * 2, np.uint8)
-            yield from self._stage("stage1", self.config.stage1, single, share, stop)
-            return
-        model = Model.load(path)
-        if "stage1" not in model.stages:
-            raise InputError(f"model {path} has no Stage 1 to take")
-        network = model.unit(self.channel or 0).networks["stage1"]
-        if network.options != self.config.stage1.network:
+    def _check_sight(self, mask: Array) -> None:
+        """Refuse a mask that hides all that the network could see."""
+        options = self.config.stage2.network
+        reach = UNet(options).reach
+        centre = [n // 2 for n in mask.shape]
+        inside = tuple(slice(max(c - reach, 0), c + reach + 1) for c in centre)
+        if min(centre) >= reach and mask[inside].all():
+            height, width = mask.shape
             raise InputError(
-                f"the Stage 1 of model {path} has the network {network.options!r}, not the "
-                f"config's {self.config.stage1.network!r}; set stage1.network to it"
+                f"the mask of {height} x {width} px hides all of the {2 * reach + 1} px that the "
+                "network sees around a pixel; take a smaller mask or a deeper network"
             )
-        self.networks["stage1"] = network.to(self.device)
-        yield events.StageDone("stage1", 0, 0.0, math.nan, f"taken from {path}", self.channel)
 
     def _background(self) -> list[Array]:
         """Stage-1 results of the blocks the noise is measured on."""
-        network, blocks = self.networks["stage1"], []
+        network, blocks = on_device(self.unit.networks["stage1"], self.device), []
         for source in self.sources:
             for channel in range(source.channels):
                 if self.channel in (None, channel):
                     rng = np.random.default_rng((self.config.seed, channel))
                     for block in sample_blocks(source, channel, rng, images=len(self.sources)):
-                        image = np.nan_to_num(self.normalisation.apply(block, channel))
-                        tensor = torch.from_numpy(image)[None, None].to(self.device)
-                        blocks.append(run_network(network, tensor)[0, 0].cpu().numpy())
+                        image = self.normalisation.apply(block, channel)
+                        blocks.append(run_block(network, image, self.device))
         return blocks
 
     def _stage(
-        self, name: StageName, stage: Stage, mask: Array, share: float, stop: Stop
+        self,
+        name: StageName,
+        mask: Array,
+        share: float,
+        stop: Stop,
+        halfway: Callable[[UNet], Iterator[Event]] | None = None,
     ) -> Iterator[Event]:
-        """Train one network; `share` is its part of the budget of a course."""
-        config, training = self.config, self.config.training
-        if config.budget.unit == "converged":
-            training = training.model_copy(update={"schedule": "plateau"})
-        seed = config.seed * 2 + (name == "stage2")
-        parts = split(
-            self.sources, config.split_ratio, stage.patch_size, np.random.default_rng(config.seed),
-            self.channel,
-        )  # fmt: skip
-        capacity = config.pool_size * 2**20
-        pool, validation = (
-            Pool(pieces, self.normalisation, stage, capacity, seed, self.device)
-            for pieces in parts[:2]
+        """Train one network; `share` is its part of the budget of a course.
+
+        `halfway` looks at the network then; if it finds a wider mask, the rest is left out.
+        """
+        budget = self.config.budget
+        earlier = self.history.get(name, {"steps": 0, "seconds": 0.0})
+        # A continued stage meets other patches and masks than before.
+        seed = self.config.seed * 2 + (name == "stage2") + earlier["steps"]
+        generator = torch.Generator(self.device).manual_seed(seed)
+        board = Board(self.config.tensorboard, name)
+        with closing(board), self._task(name, mask, seed) as (task, planes):
+            start = time.monotonic()
+            length = _length(budget, share / self.courses, task, planes, stop)
+            begun, step = time.monotonic(), None
+            for step in train(task, length, generator, stop, budget.unit == "converged"):
+                board.step(step)
+                elapsed = time.monotonic() - begun
+                yield events.Progress(
+                    name, step.step, step.total, step.loss,
+                    self._seconds_left(name, step, elapsed, length, share), step.validation,
+                    self.channel,
+                )  # fmt: skip
+                if step.step < step.total:
+                    yield from self._look(name, step, task.average)
+                if halfway is not None and 2 * step.step >= step.total and not step.stopped:
+                    yield from halfway(task.average)
+                    halfway = None
+                    if self._wider is not None:
+                        return
+            assert step is not None
+            seconds = time.monotonic() - start
+            board.image("sample", self._sample(task.average), step.step)
+            yield from self._look(name, step, task.average, last=True)
+        self.unit = replace(
+            self.unit, networks={**self.unit.networks, name: task.average.to("cpu")}
         )
-        board = Board(config.tensorboard, name)
-        with closing(pool), closing(validation), closing(board):
+        self.stopped = step.stopped == "stopped"
+        record = {
+            "name": name,
+            "steps": step.step,
+            "seconds": round(seconds, 3),
+            "loss": step.loss,
+            "threads": torch.get_num_threads(),
+        } | ({} if self.channel is None else {"channel": self.channel})
+        self.report.append(record)
+        self.history[name] = record | {
+            "steps": earlier["steps"] + step.step,
+            "seconds": round(earlier["seconds"] + seconds, 3),
+        }
+        if step.stopped and "finite" in step.stopped:
+            yield events.Warning(f"{name}: {step.stopped}; the last good weights are kept.")
+        yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
+
+    @contextmanager
+    def _task(self, name: StageName, mask: Array, seed: int) -> Iterator[tuple[Task, int]]:
+        """Load the data of a stage and make its network; also gives the planes to train on."""
+        stage, training = self.config.stage(name), self.config.training
+        if self.config.budget.unit == "converged":
+            training = training.model_copy(update={"schedule": "plateau"})
+        capacity = self.config.pool_size * 2**20
+        learning, judging, _ = split(
+            self.sources, self.config.split_ratio, stage.patch_size,
+            np.random.default_rng(self.config.seed), self.channel,
+        )  # fmt: skip
+        with (
+            closing(Pool(learning, self.normalisation, stage, capacity, seed, self.device)) as pool,
+            closing(Pool(judging, self.normalisation, stage, capacity, seed, self.device)) as held,
+        ):
             task = Task(
                 network=self._network(name, stage, seed),
                 pool=pool,
-                validation=validation,
+                validation=held,
                 masking=Masking(
                     torch.from_numpy(mask.astype(bool)).to(self.device),
                     stage.mask_percentage,
@@ -170,76 +317,59 @@ class Course:
                 ),
                 precision=self.precision,
                 device=self.device,
+                continued=name in self.unit.networks,
             )
-            start = time.monotonic()
-            steps, pace = _steps(config.budget, share / self.courses, task, parts[0])
-            later = 0.0 if name == "stage2" else (1 / share - 1) * steps * pace
-            generator = torch.Generator(self.device).manual_seed(seed)
-            step = None
-            converge = config.budget.unit == "converged"
-            for step in train(task, steps, generator, stop, patience=converge):
-                board.step(step)
-                pace = (time.monotonic() - start) / step.step
-                left = (step.total - step.step) * pace + later
-                yield events.Progress(
-                    name, step.step, step.total, step.loss, left, step.validation, self.channel
-                )
-            assert step is not None
-            board.image("sample", self._sample(task.network), step.step)
-        seconds = time.monotonic() - start
-        self.networks[name] = task.network
-        self.stopped = step.stopped == "stopped"
-        self.report.append(
-            {
-                "name": name,
-                "steps": step.step,
-                "seconds": round(seconds, 3),
-                "loss": step.loss,
-                "threads": torch.get_num_threads(),
-            }
-            | ({} if self.channel is None else {"channel": self.channel})
-        )
-        if step.stopped and "finite" in step.stopped:
-            yield events.Warning(f"{name}: {step.stopped}; the last good weights are kept.")
-        yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
+            yield task, len(learning)
 
     def _network(self, name: StageName, stage: Stage, seed: int) -> UNet:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = UNet(stage.network)
-        first = self.networks.get("stage1")
-        if name == "stage2" and first is not None and self.config.training.warm_start:
-            own = network.state_dict()
-            same = {k: v for k, v in first.state_dict().items() if v.shape == own[k].shape}
-            network.load_state_dict({**own, **same})
+        if name in self.unit.networks:
+            network = copy.deepcopy(self.unit.networks[name])
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = UNet(stage.network)
+            first = self.unit.networks.get("stage1")
+            if name == "stage2" and first is not None and self.config.training.warm_start:
+                own = network.state_dict()
+                same = {k: v for k, v in first.state_dict().items() if v.shape == own[k].shape}
+                network.load_state_dict({**own, **same})
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _look(
+        self, name: StageName, step: Step, network: UNet, last: bool = False
+    ) -> Iterator[events.Preview]:
+        if self.previewer is not None:
+            yield from self.previewer.look(name, step.step, network, self.channel, last)
+
+    def _seconds_left(
+        self, name: StageName, step: Step, elapsed: float, length: Length, share: float
+    ) -> float:
+        """To the end of all stages of all networks, at the pace so far."""
+        if length.seconds is None:
+            left = (step.total - step.step) * elapsed / step.step
+        else:
+            left = max(0.0, length.seconds - elapsed)
+        course = (elapsed + left) / share
+        later = course - elapsed - left if name == "stage1" else 0.0
+        return left + later + self.waiting * course
 
     def _sample(self, network: UNet) -> Array:
         source = self.sources[0]
         height, width = (min(n, 256) for n in source.size)
         image = self.normalisation.apply(source.read(0, slice(height), slice(width)), 0)
-        tensor = torch.from_numpy(np.nan_to_num(image))[None, None].to(self.device)
-        result: Array = run_network(network, tensor)[0, 0].cpu().numpy()
-        return result
+        return run_block(network, image, self.device)
 
 
-def read_mask(path: Path) -> Array:
-    """Read a structural mask from an image file."""
-    with open_source(path) as source:
-        if source.planes != 1:
-            raise InputError(f"mask {path} has {source.planes} planes; it must be one 2-D image")
-        return check_mask(source.read(0, slice(None), slice(None)))
-
-
-def _steps(budget: Budget, share: float, task: Task, pieces: Sequence[Piece]) -> tuple[int, float]:
-    """The number of steps a share of the budget is, and the seconds one takes (0 if not timed)."""
+def _length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:
+    """How long a share of the budget is; a time budget is what timing a step leaves of it."""
     if budget.unit == "steps":
-        return max(1, round(budget.amount * share)), 0.0
+        return Length(max(1, round(budget.amount * share)))
     if budget.unit == "epochs":
-        patches = task.stage.patches_per_image * len(pieces)
-        return round(budget.amount) * max(1, math.ceil(patches / task.stage.batch_size)), 0.0
+        patches = task.stage.patches_per_image * planes
+        return Length(round(budget.amount) * max(1, math.ceil(patches / task.stage.batch_size)))
     if budget.unit == "converged":
-        return _CONVERGED_STEPS, 0.0
-    seconds = budget.amount * share
-    pace = choose_threads(task, seconds)
-    return max(10, round(seconds / pace)), pace
+        return Length(_CONVERGED_STEPS)
+    start = time.monotonic()
+    pace = choose_threads(task, budget.amount * share, stop)
+    seconds = max(budget.amount * share - (time.monotonic() - start), FEWEST * pace)
+    return Length(max(FEWEST, round(seconds / pace)), seconds)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_autostructn2v.engine.tiles import Region
+
 if TYPE_CHECKING:
+    from napari_autostructn2v.engine.analysis import Finding
     from napari_autostructn2v.engine.model import Model
 
 Array = npt.NDArray[Any]
@@ -46,6 +49,7 @@ class NoiseMeasured:
 
     `rho` is the (2L+1, 2L+1) autocorrelation with lag 0 in the centre, `sigma` the standard
     deviation in grey values, `leak` the share of a pixel's noise its neighbours predict.
+    `finding` is all that was measured.
     """
 
     image: int
@@ -55,11 +59,15 @@ class NoiseMeasured:
     verdict: str
     leak: float
     sentence: str
+    finding: Finding | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Training goes on; at most 20 a second. `seconds_left` counts to the end of all stages."""
+    """Training goes on; at most 20 a second. `seconds_left` counts to the end of all stages.
+
+    With a time budget, `total` changes where the pace does.
+    """
 
     stage: Phase
     step: int
@@ -71,6 +79,25 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Place:
+    """`region` ((y0, y1), (x0, x1)) of a plane of one of the images results are written for."""
+
+    image: int
+    plane: int
+    region: Region
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the network makes of a place so far: (h, w) float32, in grey values."""
+
+    stage: Phase
+    step: int
+    image: Array
+    place: Place
+
+
+@dataclass(frozen=True)
 class MaskFound:
     """The structural mask (odd sides, centre hidden) that Stage 2 trains with."""
 
@@ -78,6 +105,24 @@ class MaskFound:
     rho: Array
     verdict: str
     leak: float
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a network takes away was compared with the measured noise.
+
+    `verdict` is "fits", "leaks", "loses detail" or "can't tell"; `halfway` through the training,
+    or at its end. `mask` is a wider one, where noise leaks; `repaired` tells whether Stage 2
+    starts again with it.
+    """
+
+    stage: Phase
+    verdict: str
+    sentence: str
+    halfway: bool
+    mask: Array | None = None
+    repaired: bool = False
     channel: int | None = None
 
 
@@ -95,12 +140,12 @@ class StageDone:
 
 @dataclass(frozen=True)
 class TileDone:
-    """A block of the result is written: `region` is ((y0, y1), (x0, x1)) of plane `plane`."""
+    """A block of the result is written: `region` ((y0, y1), (x0, x1)) of plane `plane`."""
 
     stage: Phase
     image: int
     plane: int
-    region: tuple[tuple[int, int], tuple[int, int]]
+    region: Region
     done: int
     total: int
 
@@ -131,6 +176,6 @@ class Failed:
 
 
 Event = (
-    Started | NoiseMeasured | Progress | MaskFound | StageDone | TileDone | Warning | Finished
-    | Failed
+    Started | NoiseMeasured | Progress | Preview | MaskFound | Checked | StageDone | TileDone
+    | Warning | Finished | Failed
 )  # fmt: skip

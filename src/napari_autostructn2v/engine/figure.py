@@ -1,169 +1,205 @@
-"""Draws the page that shows what was done: noisy image, noise correlation with mask, results."""
+"""What the pages with pictures are drawn with: a page laid out in inches, and its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from napari_autostructn2v.engine.files import beside
-from napari_autostructn2v.engine.synthetic import psnr
 
 Array = npt.NDArray[Any]
 
+INK, SOFT, RULE = "#1b1f24", "#5c6672", "#c9ced6"
+# Blue and vermilion differ to every eye (Okabe and Ito 2008), as do the ends of the colour map.
+ALONG_X, ALONG_Y, SHADE = "#0072b2", "#d55e00", "#e4ebf1"
+DIVERGING = "RdBu_r"
+
 _DPI = 100
-_COLUMN, _HEIGHT = 4.0, 8.8  # inches
-_INK, _ACCENT = "#1b1f24", "#d97706"
-_ZOOM = 4  # the lower row shows this much less of the image
-LONGEST = 1024  # px: more of an image is not shown
+_MARGIN = 0.35  # inches
+_LINE = 0.25  # inches from line to line of a paragraph
+_FAINT = 0.1  # correlation: what is less stays pale
+_ZOOM = 4  # a part shown large is this much shorter than the image
 
 
-def page(
-    path: Path,
-    noisy: Array,
-    rho: Array,
-    mask: Array,
-    results: Mapping[str, Array] | None = None,
-    *,
-    title: str = "",
-    truth: Array | None = None,
-) -> None:
-    """Write a PNG: the noisy image, the noise's autocorrelation with the mask, then the results.
+class Page:
+    """A white page under a heading; places are inches from the left and from below the heading."""
 
-    The upper row shows the whole image, the lower a part of it, and the autocorrelation along x
-    and y.
+    def __init__(self, width: float, height: float, title: str, lines: Sequence[str] = ()) -> None:
+        wrapped = [part for line in lines for part in wrap(line, width - 2 * _MARGIN, 12)]
+        head = 0.85 + _LINE * len(wrapped)
+        self._size = width, head + height
+        self._head = head
+        self.figure = Figure(figsize=self._size, dpi=_DPI, facecolor="white")
+        self.text(_MARGIN, 0.42 - head, title, size=17, weight="bold")
+        for number, line in enumerate(wrapped):
+            self.text(_MARGIN, 0.8 + _LINE * number - head, line, size=12)
 
-    Parameters
-    ----------
-    noisy, results, truth
-        (H, W), all of one shape, on one grey scale; `results` by name. With `truth` the titles
-        give the PSNR.
-    rho, mask
-        Lag (0, 0) in the centre of both; they may differ in size.
-    """
-    results = results or {}
-    columns = 2 + len(results)
-    figure = Figure(figsize=(_COLUMN * columns, _HEIGHT), dpi=_DPI, facecolor="white")
-    grid = figure.add_gridspec(
-        2, columns, left=0.02, right=0.98, top=0.87, bottom=0.06, wspace=0.06, hspace=0.13
-    )
-    figure.text(0.02, 0.945, title, fontsize=17, color=_INK, weight="bold", va="center")
-
-    limits = _limits(list(results.values())[-1] if results else noisy)
-    zoom = _zoom(truth if truth is not None else noisy)
-    columns_of = [0, *range(2, columns)]
-    for column, (name, image) in zip(columns_of, {"Noisy": noisy, **results}.items(), strict=True):
-        score = "" if truth is None else f"   {psnr(truth, image):.1f} dB"
-        whole, part = (figure.add_subplot(grid[row, column]) for row in range(2))
-        _show(whole, image[:LONGEST, :LONGEST], limits, name + score)
-        _show(part, image[zoom], limits)
-        y, x = (side.start for side in zoom)
-        height, width = image[zoom].shape
-        whole.add_patch(
-            Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=_ACCENT, lw=1.5)
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        full = self._size
+        bottom = full[1] - self._head - top - height
+        return self.figure.add_axes(
+            (left / full[0], bottom / full[1], width / full[0], height / full[1])
         )
-    _heat_map(figure.add_subplot(grid[0, 1]), rho, mask)
-    profiles = figure.add_subplot(grid[1, 1])
-    x0, y0, width, height = profiles.get_position().bounds
-    room = 0.35 / figure.get_figwidth()  # for the numbers of the axis
-    profiles.set_position((x0 + room, y0, width - room, height))
-    _profiles(profiles, rho, mask)
 
-    with beside(path) as file:
-        figure.savefig(file, format="png")
+    def text(self, left: float, top: float, text: str, **style: Any) -> None:
+        """Write a line with its middle at `top`."""
+        y = 1 - (self._head + top) / self._size[1]
+        style = {"color": INK, "va": "center", "parse_math": False, **style}
+        self.figure.text(left / self._size[0], y, text, **style)
+
+    def rule(self, left: float, top: float, width: float) -> None:
+        axes = self.axes(left, top, width, 0.01)
+        axes.set_axis_off()
+        axes.axhline(0.5, color=RULE, lw=1)
+
+    def save(self, path: Path) -> None:
+        with beside(path) as file:
+            self.figure.savefig(file, format="png")
 
 
-def _limits(image: Array) -> tuple[float, float]:
-    low, high = np.nanpercentile(np.asarray(image, np.float64), (0.2, 99.8))
+def wrap(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines of `width` inches at a font size in points."""
+    return textwrap.wrap(text, max(10, int(width * 72 / (0.55 * size))))
+
+
+def grey_limits(image: Array) -> tuple[float, float]:
+    finite = image[np.isfinite(image)].astype(np.float64)
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (0.2, 99.8))
     return float(low), float(high)
 
 
-def _zoom(image: Array) -> tuple[slice, slice]:
-    """Find a part with much to see: the window of largest variance of a coarse grid."""
-    shown = [min(n, LONGEST) for n in image.shape]
-    side = min(*shown, max(32, max(shown) // _ZOOM))
-    starts = [range(0, n - side + 1, max(1, side // 2)) for n in shown]
-    windows = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
-    return max(windows, key=lambda window: float(np.nanvar(image[window])))
-
-
-def _show(axes: Axes, image: Array, limits: tuple[float, float], title: str = "") -> None:
+def show(axes: Axes, image: Array, limits: tuple[float, float], title: str = "") -> None:
+    """Draw an image in grey; what has no value is left white."""
     axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="antialiased")
-    _frame(axes, title)
-
-
-def _frame(axes: Axes, title: str) -> None:
+    frame(axes, title)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(title, fontsize=13, color=_INK, pad=7)
+
+
+def frame(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=12, color=INK, pad=7, loc="left", y=1.0, parse_math=False)
+    axes.tick_params(labelsize=10, colors=SOFT, length=3)
     for spine in axes.spines.values():
-        spine.set_color("#c9ced6")
+        spine.set_color(RULE)
 
 
-def _heat_map(axes: Axes, rho: Array, mask: Array) -> None:
-    """Draw the lags around the mask, each a cell; the mask's cells are outlined."""
-    reach = min(rho.shape[0] // 2, max(5, *(n // 2 + 2 for n in mask.shape)))
-    centre = rho.shape[0] // 2
-    shown = rho[centre - reach : centre + reach + 1, centre - reach : centre + reach + 1]
-    strongest = _strongest(shown)
-    axes.imshow(
-        shown,
-        cmap="RdBu_r",
-        vmin=-strongest,
-        vmax=strongest,
-        extent=(-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5),
-        interpolation="nearest",
-    )
-    axes.add_collection(LineCollection(_outline(mask, reach), colors=_INK, linewidths=2))
-    pixels = int(np.count_nonzero(mask))
-    _frame(axes, f"Noise correlation, mask of {pixels} px")
-
-
-def _strongest(rho: Array) -> float:
-    others = np.abs(rho)
-    others[tuple(n // 2 for n in rho.shape)] = 0
-    return max(float(others.max()), 0.05)
-
-
-def _outline(mask: Array, reach: int) -> list[list[tuple[float, float]]]:
-    """Edges between the mask's cells and the rest, as lines in lag coordinates (x, y)."""
-    cells = np.zeros((2 * reach + 3,) * 2, bool)
-    half = [n // 2 for n in mask.shape]
-    for y, x in np.argwhere(mask) - half:
-        if max(abs(y), abs(x)) <= reach:
-            cells[y + reach + 1, x + reach + 1] = True
-    lines = [
-        [(x - reach - 1.5, y - reach - 0.5), (x - reach - 0.5, y - reach - 0.5)]
-        for y, x in np.argwhere(cells[1:] != cells[:-1])
-    ]
-    lines += [
-        [(x - reach - 0.5, y - reach - 1.5), (x - reach - 0.5, y - reach - 0.5)]
-        for y, x in np.argwhere(cells[:, 1:] != cells[:, :-1])
-    ]
-    return lines
-
-
-def _profiles(axes: Axes, rho: Array, mask: Array) -> None:
-    centre = rho.shape[0] // 2
-    lags = np.arange(-centre, centre + 1)
-    half = mask.shape[1] // 2
-    hidden = [lag for lag in lags if abs(lag) <= half and mask[mask.shape[0] // 2, half + lag]]
-    for lag in hidden:
-        axes.axvspan(lag - 0.5, lag + 0.5, color="#fde7c7", lw=0)
-    axes.axhline(0, color="#c9ced6", lw=1)
-    axes.plot(lags, rho[:, centre], "o-", color="#8fa3b8", ms=3, lw=1.2, label="along y")
-    axes.plot(lags, rho[centre], "o-", color=_ACCENT, ms=4, lw=1.6, label="along x")
-    axes.set_ylim(min(-0.15, float(rho.min()) - 0.05), 1.05)
-    axes.set_xlim(-centre, centre)
-    axes.set_xlabel("lag (px); shaded: hidden along x", fontsize=11, color=_INK)
-    axes.tick_params(labelsize=10, colors=_INK)
-    axes.legend(frameon=False, fontsize=11, loc="upper right")
+def plot_frame(axes: Axes, title: str, x: str, y: str) -> None:
+    frame(axes, title)
+    axes.set_xlabel(x, fontsize=11, color=SOFT)
+    axes.set_ylabel(y, fontsize=11, color=SOFT)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def zoom(image: Array) -> tuple[slice, slice]:
+    """Find a part with much to see: the window of largest variance of a coarse grid."""
+    side = min(*image.shape, max(32, max(image.shape) // _ZOOM))
+    starts = [range(0, n - side + 1, max(1, side // 2)) for n in image.shape]
+    windows = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
+    return max(windows, key=lambda window: float(np.var(np.nan_to_num(image[window]))))
+
+
+def mark(axes: Axes, window: tuple[slice, slice]) -> None:
+    """Draw a frame around a part of an image."""
+    y, x = window
+    box = (x.start - 0.5, y.start - 0.5), x.stop - x.start, y.stop - y.start
+    axes.add_patch(Rectangle(*box, fill=False, ec=ALONG_Y, lw=1.5))
+
+
+def outline(axes: Axes, cells: Array, origin: tuple[float, float], **style: Any) -> None:
+    """Draw the edges of the True cells; `origin` is the (y, x) of the first cell's middle."""
+    padded = np.pad(cells.astype(bool), 1)
+    y0, x0 = (n - 1.5 for n in origin)
+    lines = [
+        [(x + x0, y + y0 + 1), (x + x0 + 1, y + y0 + 1)]
+        for y, x in np.argwhere(padded[1:] != padded[:-1])
+    ]
+    lines += [
+        [(x + x0 + 1, y + y0), (x + x0 + 1, y + y0 + 1)]
+        for y, x in np.argwhere(padded[:, 1:] != padded[:, :-1])
+    ]
+    axes.add_collection(LineCollection(lines, capstyle="projecting", **style))
+
+
+def heat_map(axes: Axes, bar: Axes, rho: Array, mask: Array) -> None:
+    """Draw the lags around the mask, each a cell; the mask's cells are outlined.
+
+    A mask that goes on beyond the measured lags is outlined without an end.
+    """
+    centre = rho.shape[0] // 2
+    reach = min(centre, max(5, *(n // 2 + 2 for n in mask.shape)))
+    shown = rho[centre - reach : centre + reach + 1, centre - reach : centre + reach + 1].copy()
+    shown[reach, reach] = 0  # 1 by definition
+    strongest = max(float(np.abs(shown).max()), _FAINT)
+    shown[reach, reach] = np.nan
+    edge = reach + 0.5
+    axes.imshow(
+        shown,
+        cmap=DIVERGING,
+        vmin=-strongest,
+        vmax=strongest,
+        extent=(-edge, edge, edge, -edge),
+        interpolation="nearest",
+    )
+    axes.text(0, 0, "1", ha="center", va="center", fontsize=9 if reach < 12 else 6, color=INK)
+    half = [n // 2 for n in mask.shape]
+    beyond = reach + 1  # a cell more, so that a mask that goes on is not closed at the border
+    cells = np.zeros((2 * beyond + 1,) * 2, bool)
+    for y, x in np.argwhere(mask) - half:
+        if max(abs(y), abs(x)) <= beyond:
+            cells[y + beyond, x + beyond] = True
+    outline(axes, cells, (-beyond, -beyond), colors=INK, linewidths=2 if reach < 13 else 1.4)
+    axes.set_xlim(-edge, edge)
+    axes.set_ylim(edge, -edge)
+    step = 2 if reach < 8 else 5 if reach < 13 else 10
+    ticks = [n for n in range(-reach, reach + 1) if n % step == 0]
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    frame(axes, "Correlation; outlined: hidden")
+    axes.set_xlabel("px to the right", fontsize=11, color=SOFT)
+    axes.set_ylabel("px down", fontsize=11, color=SOFT)
+    colour_bar(axes, bar)
+
+
+def colour_bar(axes: Axes, bar: Axes) -> None:
+    mappable: ScalarMappable = axes.images[0]
+    figure = axes.get_figure()
+    assert figure is not None
+    figure.colorbar(mappable, cax=bar, ticks=MaxNLocator(6))
+    bar.tick_params(labelsize=9, colors=SOFT, length=2)
+    for spine in bar.spines.values():
+        spine.set_color(RULE)
+
+
+def profile(
+    axes: Axes, rho: Array, error: Array | None, hidden: Array, colour: str, label: str
+) -> None:
+    """Draw a correlation along one axis from lag 0 on; the lags that `hidden` names are shaded."""
+    lags = np.arange(len(rho))
+    for lag in np.flatnonzero(hidden[: len(rho)]):
+        axes.axvspan(max(lag - 0.5, 0), lag + 0.5, color=SHADE, lw=0)
+    axes.axhline(0, color=RULE, lw=1)
+    style: dict[str, Any] = {"fmt": "o-", "ms": 4, "lw": 1.4, "elinewidth": 1.2, "capsize": 2}
+    axes.errorbar(
+        lags, rho, None if error is None else 2 * error, color=colour, label=label, **style
+    )
+    axes.set_xlim(-0.3, len(rho) - 0.5)
+
+
+def along(mask: Array) -> tuple[Array, Array]:
+    """Which lags from 0 on a mask hides along x, and along y."""
+    y, x = (n // 2 for n in mask.shape)
+    return mask[y, x:].astype(bool), mask[y:, x].astype(bool)

@@ -22,6 +22,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.traits import Wave
 
 Array = npt.NDArray[Any]
 
@@ -49,13 +50,15 @@ class Unit:
 class Model:
     """A trained model: `units` has one entry, or one for each channel.
 
-    `provenance` records versions, source names, seed, steps, seconds and device.
+    `provenance` records versions, source names, seed, steps, seconds and device. `waves` has the
+    periodic noise of each channel that is subtracted from an image before the networks see it.
     """
 
     config: Config
     normalisation: Normalisation
     units: tuple[Unit, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    waves: tuple[Wave | None, ...] = ()
 
     def unit(self, channel: int) -> Unit:
         return self.units[channel if len(self.units) > 1 else 0]
@@ -158,6 +161,7 @@ class Model:
             "std": self.normalisation.std,
             "units": [{"verdict": unit.verdict, "sigma": unit.sigma} for unit in self.units],
             "provenance": dict(self.provenance),
+            "waves": [wave and [wave.y, wave.x, wave.lines, wave.slant] for wave in self.waves],
         }
         members = {
             "model.json": json.dumps(about, indent=2).encode(),
@@ -206,6 +210,7 @@ class Model:
                     for index, unit in enumerate(about["units"])
                 ),
                 provenance=about["provenance"],
+                waves=tuple(wave and Wave(*wave) for wave in about.get("waves", ())),
             )
         except InputError:
             raise

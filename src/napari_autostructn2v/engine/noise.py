@@ -1,35 +1,46 @@
 """Measures how an image's noise is correlated, on raw pixels, before any training.
 
-The estimate comes from flat tiles: there the image is noise plus, at most, a plane.
+The estimate comes from flat tiles (`measure`) or, where frames repeat, from their differences
+(`measure_repeats`), which hold no signal at all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, ndimage
+from scipy import ndimage
 
+from napari_autostructn2v.engine import purity
+from napari_autostructn2v.engine.correlation import autocovariance, shrink
 from napari_autostructn2v.engine.errors import InputError
-
-if TYPE_CHECKING:
-    from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.flat import FlatTiles, Surface, all_tiles, flat_tiles, plane
+from napari_autostructn2v.engine.offsets import LONG, SHORT, offset_variance, offset_wavelength
+from napari_autostructn2v.engine.sampling import check_measurable, filled
+from napari_autostructn2v.engine.traits import (
+    SURE,
+    Variance,
+    Wave,
+    find_wave,
+    fine_variances,
+    median_error,
+    phases,
+    variance_model,
+)
 
 Array = npt.NDArray[Any]
 
-TILE = 32  # px; larger ones find no flat place between dense structures, smaller ones bias
-_FLAT_SHARE = 0.15  # of the tiles of each intensity stratum
-_FLAT_MOST = 20  # of a stratum: with many tiles to choose from, choose better ones
-_STRATA = 3
 _SHORT = 6  # px; correlation beyond this is not counted as short
-_SMOOTHING = 4.0  # px; gradients of this scale tell signal from noise
-_SAMPLE_PIXELS = 2**21
-_LEAST_PIXELS = 2**14
-_BLOCK = 1024
+_LEAST_OFFSET = 0.01  # share of the variance
+_HARMLESS = 0.01  # sum of squared correlations, which is about the leak where they are small
+_FLOOR = 0.1  # of the variance of tiles with structure must be noise of its own
+_MOTION = 2.0  # px; movement is looked for at this scale
+_MOVES = 0.1  # of what changes, explained by a movement
+_LEAST_EDGES = 100  # px
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,23 @@ class Noise:
         (2L+1, 2L+1) autocovariance of the image itself (signal and noise), grey values squared.
     tiles
         Number of flat tiles used.
+    variance
+        The noise variance as a function of the signal.
+    doubt
+        Evidence that the tiles hold structure too; above 1 they do, and what is alike in all
+        directions was taken for structure (see `removed`). Not looked for where nothing is
+        correlated.
+    removed
+        Share of the tiles' variance that was taken for structure.
+    wave
+        The periodic noise there is, if any.
+    phases
+        (2, 2) standard deviation at even and odd rows and columns over that of all pixels, and
+        1 where they do not differ: the pattern a colour camera leaves.
+    share
+        Share of the area looked at that the tiles cover.
+    places
+        (N, 3) block, y and x of each tile's first pixel.
     """
 
     short: Array
@@ -59,219 +87,223 @@ class Noise:
     column_offset: float
     autocovariance: Array
     tiles: int
+    variance: Variance
+    doubt: float = 0.0
+    removed: float = 0.0
+    wave: Wave | None = None
+    phases: Array = field(default_factory=lambda: np.ones((2, 2)))
+    share: float = 1.0
+    places: Array = field(default_factory=lambda: np.zeros((0, 3), int))
 
     @property
     def rho(self) -> Array:
         """(2L+1, 2L+1) autocorrelation, offsets included."""
-        centre = self.short.shape[0] // 2
-        rho = self.short * (1 - self.row_offset - self.column_offset)
+        return self._with_offsets(self.short * (1 - self.row_offset - self.column_offset))
+
+    @property
+    def error(self) -> Array:
+        """Standard error of `rho`."""
+        error: Array = self.short_error * (1 - self.row_offset - self.column_offset)
+        return error
+
+    def _with_offsets(self, rho: Array) -> Array:
+        centre = rho.shape[0] // 2
         rho[centre, :] += self.row_offset
         rho[:, centre] += self.column_offset
         rho[centre, centre] = 1
         return rho
 
 
-def autocovariance(stack: Array, max_lag: int) -> Array:
-    """Unbiased autocovariance of each image of a stack, by zero-padded FFT.
+def measure(blocks: Sequence[Array], max_lag: int) -> Noise:
+    """Measure the noise of 2-D blocks of one channel; `check_measurable` says what is refused."""
+    check_measurable(blocks)
+    surfaces = [Surface.of(block) for block in blocks]
+    return _of_tiles(flat_tiles(surfaces), surfaces, max_lag)
+
+
+def measure_empty(empty: Sequence[Array], blocks: Sequence[Array], max_lag: int) -> Noise:
+    """Measure the noise where there is nothing else: a background region, or dark frames.
+
+    `blocks` are the image's own, for the covariance of its signal.
+    """
+    check_measurable(empty)
+    surfaces = [Surface.of(block) for block in empty]
+    return _of_tiles(all_tiles(surfaces), surfaces, max_lag, image=blocks)
+
+
+def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise:
+    """Measure the noise by the differences of two frames of one scene, everywhere.
+
+    What both frames have in common goes, and with it fixed-pattern noise.
 
     Parameters
     ----------
-    stack
-        (N, H, W), mean already removed.
-    max_lag
-        Largest lag L along both axes; lags beyond the image are 0.
-
-    Returns
-    -------
-    (N, 2L+1, 2L+1), lag (0, 0) in the centre: sum of x(p) x(p+d) over the number of such pairs.
-    """
-    height, width = stack.shape[-2:]
-    reach = (min(max_lag, height - 1), min(max_lag, width - 1))
-    padded = (fft.next_fast_len(height + reach[0], True), fft.next_fast_len(width + reach[1], True))
-    spectrum = fft.rfft2(stack, padded, workers=-1)
-    sums = fft.irfft2(spectrum.real**2 + spectrum.imag**2, padded, workers=-1)
-    dy = np.arange(-reach[0], reach[0] + 1)
-    dx = np.arange(-reach[1], reach[1] + 1)
-    pairs = np.multiply.outer(height - np.abs(dy), width - np.abs(dx))
-    result = np.zeros((len(stack), 2 * max_lag + 1, 2 * max_lag + 1))
-    inner = (
-        slice(None),
-        slice(max_lag - reach[0], max_lag + reach[0] + 1),
-        slice(max_lag - reach[1], max_lag + reach[1] + 1),
-    )
-    result[inner] = sums[:, dy[:, None], dx[None, :]] / pairs
-    return result
-
-
-def sample_blocks(
-    source: Source, channel: int, rng: np.random.Generator, images: int = 1
-) -> list[Array]:
-    """Read a bounded number of blocks of one channel: whole planes when small, else random ones.
-
-    `images` is how many images share the bound.
-    """
-    pixels = max(_SAMPLE_PIXELS // images, _LEAST_PIXELS)
-    side = min(_BLOCK, math.isqrt(pixels))
-    planes = [plane for plane in range(source.planes) if source.channel(plane) == channel]
-    block = tuple(min(length, side) for length in source.size)
-    wanted = max(1, pixels // math.prod(block))
-    rows, columns = (
-        _spread(range(0, length - n + 1, n), wanted)
-        for length, n in zip(source.size, block, strict=True)
-    )
-    grid = [(plane, y, x) for plane in _spread(planes, wanted) for y in rows for x in columns]
-    chosen = sorted(rng.choice(len(grid), min(wanted, len(grid)), replace=False))
-    return [
-        source.read(p, slice(y, y + block[0]), slice(x, x + block[1]))
-        for p, y, x in (grid[i] for i in chosen)
-    ]
-
-
-def _spread(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` items, evenly spread."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
-
-
-def check_measurable(blocks: Sequence[Array]) -> None:
-    """Refuse blocks without noise.
+    pairs
+        Blocks of the same place in two frames; a frame is in one pair only.
 
     Raises
     ------
     InputError
-        If no block has two different finite values.
+        If the scene moves between the frames.
     """
-    finite = [values for block in blocks if (values := block[np.isfinite(block)]).size]
-    if not finite:
-        raise InputError("the image holds no finite value (all NaN or infinite)")
-    if all(np.ptp(values) == 0 for values in finite):
+    differences = [(one - other) / np.float32(math.sqrt(2)) for one, other in pairs]
+    check_measurable(differences)
+    movement = max(_movement(one, other) for one, other in pairs)
+    if movement > _MOVES:
         raise InputError(
-            f"the image is constant (every pixel is {finite[0][0]:g}): there is no noise to remove"
+            f"the frames do not repeat one scene: its movement explains {movement:.0%} of what "
+            "changes between them; measure the noise another way (mask_source = raw)"
         )
+    surfaces = [Surface.of(difference) for difference in differences]
+    tiles = all_tiles(surfaces)
+    frames = [one for one, _ in pairs]
+    height, width = tiles.values.shape[1:]
+    means = [frames[i][y : y + height, x : x + width].mean() for i, y, x in tiles.places]
+    tiles = replace(tiles, means=np.array(means, float))
+    return _of_tiles(tiles, surfaces, max_lag, image=frames)
 
 
-def _filled(block: Array) -> Array:
-    """Zero where there is no finite value, and the rest about zero."""
-    finite = np.isfinite(block)
-    centre = np.median(block[finite]) if finite.any() else 0.0
-    filled: Array = np.where(finite, block - centre, 0).astype(np.float32)
-    return filled
+def _movement(one: Array, other: Array) -> float:
+    """Share of what changes where the scene is steep that a shift of it explains.
 
-
-def measure(blocks: Sequence[Array], max_lag: int) -> Noise:
-    """Measure the noise of 2-D blocks of one channel; `check_measurable` says what is refused."""
-    check_measurable(blocks)
-    filled = [_filled(block) for block in blocks]
-    tiles = _remove_plane(flat_tiles(blocks))
-    ratios, variances = _correlations(tiles, max_lag)
-    row_offset = _offset(ratios[:, max_lag, :], len(tiles))
-    column_offset = _offset(ratios[:, :, max_lag], len(tiles))
-    # Tiles side by side share their rows' offsets, so that what rows have in common by chance
-    # would look like a correlation: lines are levelled before the rest is measured.
-    offset_variance = (row_offset + column_offset) * float(np.median(variances))
-    for axis, share in ((2, row_offset), (1, column_offset)):
-        if share > 0:
-            tiles = tiles - tiles.mean(axis, keepdims=True)
-    if offset_variance > 0:
-        ratios, variances = _correlations(tiles, max_lag)
-    rho = _undo_levelling(
-        np.median(ratios, axis=0), tiles.shape[1:], row_offset > 0, column_offset > 0
-    )
-    rho_error = _median_error(ratios, len(tiles))
-    return Noise(
-        short=rho,
-        short_error=rho_error,
-        sigma=float(np.sqrt(np.median(variances) + offset_variance)),
-        row_offset=row_offset,
-        column_offset=column_offset,
-        autocovariance=_image_autocovariance(filled, max_lag),
-        tiles=len(tiles),
-    )
-
-
-def _image_autocovariance(blocks: Sequence[Array], max_lag: int) -> Array:
-    total = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
-    for block in blocks:
-        total += autocovariance((block - block.mean())[None], max_lag)[0] * block.size
-    return total / sum(block.size for block in blocks)
-
-
-def flat_tiles(blocks: Sequence[Array]) -> Array:
-    """The flattest tiles of each intensity stratum, (N, h, w); tiles with a NaN are left out."""
-    side = max(2, min(TILE, *(n for block in blocks for n in block.shape if n > 1)))
-    rows = []
-    for block in blocks:
-        good, filled = np.isfinite(block), _filled(block)
-        shape = tuple(min(side, n) for n in block.shape)
-        slope = _low_pass_gradient(filled)
-        for y, x in _origins(block.shape, shape):
-            window = (slice(y, y + shape[0]), slice(x, x + shape[1]))
-            tile = filled[window]
-            variance = float(tile.var())
-            if variance > 0 and good[window].all():
-                steepness = float(np.quantile(slope[window], 0.9))
-                rows.append((tile, steepness, variance, float(block[window].mean())))
-    if not rows:  # tiny, or riddled with NaN: the whole blocks are the best there is
-        whole = [_filled(block) for block in blocks]
-        rows = [(block, 1.0, float(block.var()), 0.0) for block in whole if block.var() > 0]
-    largest = max(tile.size for tile, *_ in rows)
-    rows = [row for row in rows if row[0].size == largest]
-    steepnesses, variances, means = np.array([row[1:] for row in rows]).T
-    # The slope that noise alone gives is proportional to its standard deviation.
-    flatness = steepnesses / np.sqrt(variances)
-    chosen: list[int] = []
-    for stratum in np.array_split(np.argsort(means), _STRATA if len(rows) >= 60 else 1):
-        order = _rank(steepnesses[stratum]) + _rank(variances[stratum])
-        share = min(_FLAT_MOST, round(_FLAT_SHARE * len(stratum)))
-        count = min(len(stratum), max(8, share))
-        chosen += list(stratum[np.argsort(order, kind="stable")[:count]])
-    reference = np.sort(flatness[chosen])[: max(1, len(chosen) // 3)].mean()
-    kept = [i for i in chosen if flatness[i] <= 1.5 * reference] or chosen
-    return np.stack([rows[i][0] for i in kept])
-
-
-def _low_pass_gradient(block: Array) -> Array:
+    0 where there is too little to tell.
+    """
+    one, other = filled(one), filled(other)
+    scene, difference = (one + other) / 2, one - other
     slopes = [
-        ndimage.gaussian_filter(block, _SMOOTHING, order=order, mode="nearest")
+        ndimage.gaussian_filter(scene, _MOTION, order=order, mode="nearest")
         for order in ((0, 1), (1, 0))
     ]
-    result: Array = np.hypot(*slopes)
+    steep = np.hypot(*slopes)
+    edges = steep > np.quantile(steep, 0.9)
+    for axis in (1, 0):  # offsets of lines are noise
+        difference = difference - np.median(difference, axis, keepdims=True)
+    change = ndimage.gaussian_filter(difference, _MOTION, mode="nearest")[edges].astype(float)
+    if len(change) < _LEAST_EDGES or np.ptp(change) == 0:
+        return 0.0
+    change -= change.mean()
+    design = np.stack([slope[edges] for slope in slopes], 1).astype(float)
+    # What fits one half by chance does not fit the other.
+    rest = np.empty_like(change)
+    halves = np.array_split(np.arange(len(change)), 2)
+    for here, there in (halves, halves[::-1]):
+        fit, *_ = np.linalg.lstsq(design[there], change[there], rcond=None)
+        rest[here] = change[here] - design[here] @ fit
+    return float(1 - np.var(rest) / np.var(change))
+
+
+def _of_tiles(
+    flat: FlatTiles, surfaces: Sequence[Surface], max_lag: int, image: Sequence[Array] = ()
+) -> Noise:
+    """Measure the noise of tiles that were cut from `surfaces`.
+
+    With `image`, whose covariance is wanted, the tiles hold noise only.
+    """
+    tiles = flat.levelled
+    ratios, variances = _correlations(tiles, max_lag)
+    total = float(np.median(variances))
+    rows, columns = (
+        _offset(surfaces, axis, np.median(profiles, axis=0), total)
+        for axis, profiles in ((1, ratios[:, max_lag, max_lag:]), (0, ratios[:, max_lag:, max_lag]))
+    )
+    # Tiles side by side share their rows' offsets, so that what rows have in common by chance
+    # would look like a correlation: lines are levelled before the rest is measured.
+    for axis, offset in ((2, rows), (1, columns)):
+        if offset > 0:
+            tiles = tiles - tiles.mean(axis, keepdims=True)
+    if rows + columns > 0:
+        ratios, variances = _correlations(tiles, max_lag)
+    wave = find_wave(ratios)
+    for axis, offset in ((1, rows), (0, columns)):
+        length = offset_wavelength(surfaces, axis) if offset > 0 else None
+        if length is None:
+            continue
+        # The lines' offsets are one wave, whose neighbours differ by less than independent ones.
+        amount = offset / (1 - math.cos(2 * math.pi / length))
+        if axis == 1:
+            wave, rows = Wave(length, math.inf), amount
+        else:
+            wave, columns = Wave(math.inf, length), amount
+    rho = _undo_levelling(np.median(ratios, axis=0), tiles.shape[1:], rows > 0, columns > 0)
+    inside = float(np.median(variances))
+    own = inside * float(rho[max_lag, max_lag])
+    rho = rho / rho[max_lag, max_lag]
+    error = np.maximum(median_error(ratios, len(tiles)), _least_error(tiles.shape, max_lag))
+    error[max_lag, max_lag] = 0  # it is 1 by definition
+    evidence, removed = 0.0, 0.0
+    # Structure that adds next to no correlation does no harm.
+    if not image and (shrink(rho, error) ** 2).sum() > 1 + _HARMLESS:
+        evidence = purity.doubt(tiles, ratios)
+        if evidence > 1:
+            rho, error, removed = _without_structure(rho, error)
+    everything = own * (1 - removed) + rows + columns
+    fine = fine_variances(tiles)
+    fine = fine if np.median(fine) > 0 else variances
+    return Noise(
+        short=rho,
+        short_error=error,
+        sigma=math.sqrt(everything),
+        row_offset=rows / everything,
+        column_offset=columns / everything,
+        autocovariance=_image_autocovariance(
+            [filled(block) for block in image] or [surface.image for surface in surfaces], max_lag
+        ),
+        tiles=len(tiles),
+        variance=variance_model(flat.means, fine).scaled(everything / float(np.median(fine))),
+        doubt=evidence,
+        removed=removed,
+        wave=wave,
+        phases=phases(flat),
+        share=flat.share,
+        places=flat.places,
+    )
+
+
+def _least_error(shape: tuple[int, ...], max_lag: int) -> Array:
+    """Standard error that white noise gives; the spread of a few tiles does not tell it."""
+    lag = np.abs(np.arange(-max_lag, max_lag + 1))
+    pairs = np.multiply.outer(*(np.maximum(side - lag, 1) for side in shape[1:]))
+    result: Array = 1 / np.sqrt(pairs * max(1.0, shape[0] / 2))
     return result
 
 
-def _origins(shape: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Tile origins at half-tile steps."""
-    for y in range(0, shape[0] - tile[0] + 1, max(1, tile[0] // 2)):
-        for x in range(0, shape[1] - tile[1] + 1, max(1, tile[1] // 2)):
-            yield y, x
+def _without_structure(rho: Array, error: Array) -> tuple[Array, Array, float]:
+    """Take out what is alike in all directions, if noise of its own is left at lag 0.
+
+    If not, it is the noise that is blurred: structure alone would leave none.
+    """
+    part, scatter = purity.isotropic_part(rho, error)
+    centre = rho.shape[0] // 2
+    removed = float(part[centre, centre])
+    if removed > 1 - _FLOOR:
+        return rho, error, 0.0
+    error = np.hypot(error, scatter) / (1 - removed)
+    error[centre, centre] = 0
+    return (rho - part) / (1 - removed), error, removed
 
 
-def _rank(values: Array) -> Array:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable")
+def _offset(surfaces: Sequence[Surface], axis: int, profile: Array, total: float) -> float:
+    """Variance of what whole lines have in common, 0 if it is not significant.
 
-
-def _plane(shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
-    """Orthonormal basis of the planes over a tile, each as a (y, x) pair of profiles."""
-    y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
-    pairs = [(y * 0 + 1, x * 0 + 1), (y, x * 0 + 1), (y * 0 + 1, x)]
-    norms = [np.linalg.norm(np.multiply.outer(*pair)) for pair in pairs]
-    return [(v / n, u) for (v, u), n in zip(pairs, norms, strict=True) if n > 0]
-
-
-def _remove_plane(tiles: Array) -> Array:
-    """Subtract from each tile its least-squares plane."""
-    for v, u in _plane(tiles.shape[1:]):
-        amount = np.einsum("nyx,y,x->n", tiles, v, u)
-        tiles = tiles - amount[:, None, None] * np.multiply.outer(v, u)
-    return tiles
+    `profile` is the correlation along the lines from lag 0 on. Where it no longer falls beyond
+    the shortest lags, offsets that wander along the line are looked for too.
+    """
+    runs = [LONG]
+    if len(profile) > 8 and 0 < profile[3:6].mean() < 2 * profile[6:9].mean():
+        runs.append(SHORT)
+    for lengths in runs:
+        variance, error = offset_variance(surfaces, axis, lengths)
+        if variance > max(SURE * error, _LEAST_OFFSET * total):
+            return variance
+    return 0.0
 
 
 def _undo_levelling(rho: Array, shape: tuple[int, ...], rows: bool, columns: bool) -> Array:
     """Add back, on average, the correlation that levelling the tiles took away.
 
     Removing a projection P from noise of short correlation takes S(0) P away, with S(0) the sum
-    of the correlation over the directions that P averages.
+    of the correlation over the directions that P averages. At lag 0 the result is the variance
+    before levelling, over that after it.
     """
     max_lag = rho.shape[0] // 2
     near = slice(max(max_lag - _SHORT, 0), max_lag + _SHORT + 1)
@@ -282,12 +314,11 @@ def _undo_levelling(rho: Array, shape: tuple[int, ...], rows: bool, columns: boo
         rho = rho + rho[near, :].sum(0, keepdims=True) / (shape[0] - count)
     if not (rows or columns):
         lost = sum(
-            autocovariance(np.multiply.outer(v, u)[None], max_lag)[0] for v, u in _plane(shape)
+            autocovariance(np.multiply.outer(v, u)[None], max_lag)[0] for v, u in plane(shape)
         )
         share = lost[near, near].sum()
         rho = rho + max(rho[near, near].sum() / (1 - share), 0.0) * lost if share < 0.5 else rho
-    result: Array = rho / rho[max_lag, max_lag]
-    return result
+    return rho
 
 
 def _correlations(tiles: Array, max_lag: int) -> tuple[Array, Array]:
@@ -297,30 +328,9 @@ def _correlations(tiles: Array, max_lag: int) -> tuple[Array, Array]:
     return covariances / variances[:, None, None], variances
 
 
-def _median_error(values: Array, tiles: int) -> Any:
-    """Standard error of the median over tiles that overlap by half, and so share data."""
-    spread = 1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0)
-    # Of a few tiles some lag's values always agree by chance.
-    spread = np.maximum(spread, np.median(spread))
-    return 1.2533 * spread / np.sqrt(max(1.0, tiles / 2))
-
-
-def _offset(profiles: Array, tiles: int) -> float:
-    """Share of the variance common to a whole line, from the plateau of its correlation.
-
-    Parameters
-    ----------
-    profiles
-        (N, 2L+1) correlation of each tile along the line.
-    """
-    max_lag = profiles.shape[1] // 2
-    far = profiles[:, max_lag + max_lag // 2 :]
-    if far.shape[1] < 4 or len(far) < 4:
-        return 0.0
-    plateaus = far.mean(1)
-    plateau = float(np.median(plateaus))
-    error = _median_error(plateaus, tiles)
-    # A correlation that still falls is a long kernel, not an offset.
-    near, last = np.median(far[:, : far.shape[1] // 2]), np.median(far[:, far.shape[1] // 2 :])
-    level = last > 0.5 * near
-    return plateau if plateau > max(4 * error, 0.01) and level else 0.0
+def _image_autocovariance(blocks: Sequence[Array], max_lag: int) -> Array:
+    """(2L+1, 2L+1) autocovariance of whole blocks, signal and noise."""
+    total = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
+    for block in blocks:
+        total += autocovariance((block - block.mean())[None], max_lag)[0] * block.size
+    return total / sum(block.size for block in blocks)

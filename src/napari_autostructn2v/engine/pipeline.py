@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from threading import Event as Flag
 from typing import Any
@@ -21,19 +22,23 @@ import torch
 
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.analysis import Finding
-from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.events import Event, Stop
-from napari_autostructn2v.engine.model import Model, Unit
-from napari_autostructn2v.engine.noise import check_measurable, sample_blocks
+from napari_autostructn2v.engine.events import Event, Place, Stop
+from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.patches import Normalisation
-from napari_autostructn2v.engine.predict import is_out_of_memory, predict, tile_side
-from napari_autostructn2v.engine.sink import ArraySink, Sink, Target
+from napari_autostructn2v.engine.predict import is_out_of_memory
+from napari_autostructn2v.engine.preview import Previewer
+from napari_autostructn2v.engine.results import write
+from napari_autostructn2v.engine.sampling import check_measurable, sample_blocks
+from napari_autostructn2v.engine.sink import ArraySink, Sink
 from napari_autostructn2v.engine.source import Source, as_source
+from napari_autostructn2v.engine.start import kept_config, load_stage1, take_over
 from napari_autostructn2v.engine.structure import check_mask
-from napari_autostructn2v.engine.tiles import Region
 from napari_autostructn2v.engine.train import choose_device, choose_precision
+from napari_autostructn2v.engine.traits import Wave
+from napari_autostructn2v.engine.waves import without_waves
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +46,14 @@ _NEVER = Flag()
 
 
 def run(
-    images: Any, config: Config | None = None, *, sink: Sink | None = None, stop: Stop | None = None
+    images: Any,
+    config: Config | None = None,
+    *,
+    sink: Sink | None = None,
+    stop: Stop | None = None,
+    start: Model | None = None,
+    onto: Any = None,
+    preview: Callable[[], Place | None] | None = None,
 ) -> Iterator[Event]:
     """Train on images and write the denoised images to a sink.
 
@@ -54,18 +66,55 @@ def run(
     sink
         Where results go; without one the run ends after training.
     stop
-        Looked at after every step and before every tile.
+        Looked at after every image and channel measured, every step, and before every tile.
+    start
+        A model to go on from, whose normalisation is kept. A stage that `config` trains continues
+        from its weights, if it has that stage with the same network and, for Stage 2, the same
+        mask; a stage that `config` does not train is kept as it is. Goes before `stage1_model`.
+    onto
+        The images that results are written for; default: `images`.
+    preview
+        Called in the thread of the run, every two seconds or so while it trains: which place of
+        `onto` to show meanwhile, or None. At most the middle 512 x 512 pixels are.
 
     Yields
     ------
     Events. The last is `Finished`, or `Failed` with whatever was learned (at once, if the run
-    can't begin); no exception leaves the generator.
+    can't begin); no exception leaves the generator, and no thread or device memory outlives it.
     """
     state = _State()
+    return _guarded(
+        _run(images, onto, config or Config(), sink, stop or _NEVER, start, preview, state), state
+    )
+
+
+def _guarded(
+    events_of_run: Generator[Event, None, events.Finished], state: _State
+) -> Iterator[Event]:
+    """Turn an error into the last event, and leave the device's memory to others."""
+    last: Event
     try:
-        yield from _run(_sources(images, config), config or Config(), sink, stop or _NEVER, state)
+        last = yield from events_of_run
     except Exception as error:  # noqa: BLE001 - whoever drives the run gets every error as an event
-        yield events.Failed(error, _message(error), state.model)
+        _let_go(error)
+        last = events.Failed(error, _message(error), state.model)
+    finally:
+        _empty_caches()
+    yield last
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget the local variables that a traceback keeps: they may be all of the device's memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _empty_caches() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _message(error: Exception) -> str:
@@ -84,50 +133,89 @@ class _State:
 
 
 def _run(
-    sources: Sequence[Source], config: Config, sink: Sink | None, stop: Stop, state: _State
-) -> Iterator[Event]:
-    start = time.monotonic()
+    images: Any,
+    onto: Any,
+    config: Config,
+    sink: Sink | None,
+    stop: Stop,
+    start: Model | None,
+    preview: Callable[[], Place | None] | None,
+    state: _State,
+) -> Generator[Event, None, events.Finished]:
+    began = time.monotonic()
     threads = torch.get_num_threads()
+    sources = _sources(images, config)
+    shown = sources if onto is None else _sources(onto, config)
+    if start is None and config.stage1_model is not None:
+        start = load_stage1(config.stage1_model)
     device = choose_device(config.device)
     precision = choose_precision(config.training.precision, device)
     yield events.Started(tuple(source.name for source in sources), str(device), precision)
 
+    waves = start.waves if start else _waves(sources, config)
+    sources, shown = ([without_waves(s, waves) for s in images] for images in (sources, shown))
+    normalisation = start.normalisation if start else _normalise(sources, config)
+    _check_channels(sources, len(normalisation.mean))
+    channels: list[int | None] = [None]
+    if config.network_per_channel:
+        channels = list(range(max(source.channels for source in sources)))
+    _check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
+    previewer = preview and Previewer(preview, shown, normalisation, device, stop)
+    courses = [
+        Course(
+            config, sources, channel, normalisation, device, precision, len(channels),
+            len(channels) - 1 - index, *take_over(start, config, index, channel), previewer,
+        )
+        for index, channel in enumerate(channels)
+    ]  # fmt: skip
+
+    def learned() -> Model:
+        provenance = _provenance(sources, config, device, precision, courses, start, began)
+        known = tuple(course.unit for course in courses if course.unit.networks)
+        return Model(kept_config(config, start), normalisation, known, provenance, waves)
+
+    model = learned()
     findings = []
     for finding in analysis.analyse(sources, config):
         findings.append(finding)
         yield finding.event()
+        if stop.is_set():
+            return events.Finished(model, True)
 
-    normalisation = _normalise(sources, config)
-    channels: list[int | None] = [None]
-    if config.network_per_channel:
-        channels = list(range(len(normalisation.mean)))
-    model = Model(config, normalisation, tuple(Unit() for _ in channels))
-    stages: list[dict[str, Any]] = []
-    stopped = False
-    for index, channel in enumerate(channels):
-        course = Course(config, sources, channel, normalisation, device, precision, len(channels))
-        relevant = [f for f in findings if channel is None or f.channel == channel]
+    for course in courses:
+        relevant = [f for f in findings if course.channel in (None, f.channel)]
+        finding = analysis.combine(relevant, config)
         try:
-            yield from course.train(analysis.combine(relevant, config), stop)
+            yield from course.train(finding, stop)
+            if not (course.stopped or stop.is_set()):
+                yield from course.judge(finding)
         finally:  # what was learned outlives an error
             torch.set_num_threads(threads)
-            for stage, network in course.networks.items():
-                model = state.model = model.with_network(index, stage, network, **course.about)
-        stages += course.report
+            model = learned()
+            state.model = model if model.units else None
         stopped = course.stopped or stop.is_set()
         if stopped:
             break
-    model = replace(
-        model,
-        units=tuple(unit for unit in model.units if unit.networks),
-        provenance=_provenance(sources, config, device, precision, stages, start),
-    )
-    state.model = model
-
     if sink is not None and not stopped:
-        yield from _write(model, sources, sink, device, config.tile, config.dtype, stop)
+        yield from write(model, shown, sink, device, config.tile, config.dtype, stop)
         stopped = stop.is_set()
-    yield events.Finished(model, stopped, _report(model, findings, stages, device, start))
+    return events.Finished(model, stopped, _report(config, model, findings, courses, device, began))
+
+
+def _waves(sources: Sequence[Source], config: Config) -> tuple[Wave | None, ...]:
+    """Find the wave to subtract from each channel, where that is wanted."""
+    if not config.structure.subtract_wave:
+        return ()
+    return tuple(finding.noise.wave for finding in analysis.analyse(sources[:1], config))
+
+
+def _check_channels(sources: Sequence[Source], trained: int) -> None:
+    for source in sources:
+        if source.channels > trained:
+            raise InputError(
+                f"image {source.name} has {source.channels} channels, the model was trained on "
+                f"{trained}"
+            )
 
 
 def apply(
@@ -142,15 +230,31 @@ def apply(
     stop: Stop | None = None,
 ) -> Iterator[Event]:
     """Denoise images with a trained model; events as `run` yields them."""
-    stop = stop or _NEVER
-    try:
-        chosen = choose_device(device)
-        sources = _sources(images, Config(axes=axes))
-        yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
-        yield from _write(model, sources, sink, chosen, tile, dtype, stop)
-        yield events.Finished(model, stop.is_set())
-    except Exception as error:  # noqa: BLE001 - whoever drives the run gets every error as an event
-        yield events.Failed(error, _message(error), model)
+    return _guarded(
+        _apply(model, images, sink, axes, device, tile, dtype, stop or _NEVER), _State(model)
+    )
+
+
+def _apply(
+    model: Model,
+    images: Any,
+    sink: Sink,
+    axes: str | None,
+    device: str,
+    tile: int | None,
+    dtype: str,
+    stop: Stop,
+) -> Generator[Event, None, events.Finished]:
+    chosen = choose_device(device)
+    sources = _sources(images, Config(axes=axes))
+    _check_channels(sources, len(model.normalisation.mean))
+    if not model.units:
+        raise InputError("the model holds no network: its training was stopped before it began")
+    if model.config.network_per_channel:  # a stopped training may have left channels out
+        _check_channels(sources, len(model.units))
+    yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
+    yield from write(model, sources, sink, chosen, tile, dtype, stop)
+    return events.Finished(model, stop.is_set())
 
 
 def denoise(
@@ -235,97 +339,24 @@ def _normalise(sources: Sequence[Source], config: Config) -> Normalisation:
     return Normalisation(tuple(means), tuple(deviations))
 
 
-def _write(
-    model: Model,
-    sources: Sequence[Source],
-    sink: Sink,
-    device: torch.device,
-    tile: int | None,
-    dtype: str,
-    stop: Stop,
-) -> Iterator[Event]:
-    """Denoise every plane of every image with every stage the sink wants."""
-    for index, source in enumerate(sources):
-        if source.channels > len(model.normalisation.mean):
-            raise InputError(
-                f"image {source.name} has {source.channels} channels, the model was trained on "
-                f"{len(model.normalisation.mean)}"
-            )
-        kind = result_dtype(dtype, source, min(unit.sigma for unit in model.units))
-        for stage in model.stages:
-            target = sink.open(index, source, stage, kind, final=stage == model.stages[-1])
-            if target is None:
-                continue
-            try:
-                yield from _fill(model, index, source, stage, target, device, tile, stop)
-            except InputError:  # a full disk, a damaged image: nothing half-written stays behind
-                target.discard()
-                raise
-            except BaseException:  # finished tiles outlive a crash
-                target.keep_partial()
-                raise
-            if stop.is_set():
-                target.keep_partial()
-                return
-            target.commit()
-
-
-def _fill(
-    model: Model,
-    image: int,
-    source: Source,
-    stage: StageName,
-    target: Target,
-    device: torch.device,
-    tile: int | None,
-    stop: Stop,
-) -> Iterator[Event]:
-    total = None
-    done = 0
-    for plane in range(source.planes):
-        channel = source.channel(plane)
-        network = model.unit(channel).network(stage).to(device)
-
-        def read(region: Region, plane: int = plane, channel: int = channel) -> Array:
-            (y0, y1), (x0, x1) = region
-            block = source.read(plane, slice(y0, y1), slice(x0, x1))
-            return model.normalisation.apply(block, channel)
-
-        side = tile_side(network, device, tile)
-        for region, block, left in predict(network, read, source.size, side, device, stop):
-            target.write(plane, region, model.normalisation.undo(block, channel))
-            done += 1
-            total = max(total or 0, done + left + (source.planes - plane - 1) * (left + 1))
-            yield events.TileDone(stage, image, plane, region, done, total)
-
-
-def result_dtype(wanted: str, source: Source, sigma: float) -> np.dtype[Any]:
-    """The type of a result.
-
-    Integers stay as they are, unless rounding (variance 1/12) would add more than 1 % of the
-    noise variance: then the denoised values lie between the grey values, and float32 is needed.
-    """
-    if wanted not in ("auto", "same"):
-        return np.dtype(wanted)
-    integer = source.dtype.kind in "ui"
-    if integer and (wanted == "same" or sigma**2 > 100 / 12):
-        return source.dtype
-    return np.dtype(np.float32)
-
-
 def _provenance(
     sources: Sequence[Source],
     config: Config,
     device: torch.device,
     precision: str,
-    stages: Sequence[dict[str, Any]],
-    start: float,
+    courses: Sequence[Course],
+    start: Model | None,
+    began: float,
 ) -> dict[str, Any]:
+    """Where a model comes from; names, steps and seconds of a start are included."""
+    before = start.provenance if start else {}
+    names = [*before.get("sources", []), *(source.name for source in sources)]
+    seconds = before.get("seconds", 0.0) + time.monotonic() - began
     return {
-        "sources": [source.name for source in sources],
+        "sources": list(dict.fromkeys(names)),
         "seed": config.seed,
-        "stages": list(stages),
-        "seconds": round(time.monotonic() - start, 3),
+        "stages": [record for course in courses for record in course.history.values()],
+        "seconds": round(seconds, 3),
         "device": str(device),
         "precision": precision,
         "versions": _versions(),
@@ -341,20 +372,30 @@ def _versions() -> dict[str, str]:
 
 
 def _report(
+    config: Config,
     model: Model,
     findings: Sequence[Finding],
-    stages: Sequence[dict[str, Any]],
+    courses: Sequence[Course],
     device: torch.device,
-    start: float,
+    began: float,
 ) -> dict[str, Any]:
     """The report of a run; its keys are a contract (see "The outside face" in the docs)."""
     return {
         **analysis.report(findings),
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
-        "stages": list(stages),
-        "quality": {},
-        "seconds": round(time.monotonic() - start, 3),
+        "stages": [stage for course in courses for stage in course.report],
+        "quality": _quality(courses),
+        "seconds": round(time.monotonic() - began, 3),
         "device": str(device),
         "versions": _versions(),
-        "config": model.config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
     }
+
+
+def _quality(courses: Sequence[Course]) -> dict[str, Any]:
+    """What was judged of the first network, and of each where there are several."""
+    judged = [course.quality for course in courses if course.quality]
+    if len(judged) < 2:
+        return dict(*judged)
+    each = [{k: v for k, v in quality.items() if k != "meaning"} for quality in judged]
+    return {**judged[0], "channels": each}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.tiles import Region, Tile, quarters, tiles
 
 Array = npt.NDArray[Any]
@@ -41,13 +44,14 @@ def predict(
     side: int,
     device: torch.device,
     stop: Stop | None = None,
+    region: Region | None = None,
 ) -> Iterator[tuple[Region, Array, int]]:
-    """Denoise one plane.
+    """Denoise one plane, or a region of it.
 
     Parameters
     ----------
-    read
-        Gives a region of the plane, normalised: (h, w) float32, NaN where it has no value.
+    network
+        On the device.
     side
         Largest side of a tile.
     stop
@@ -60,7 +64,7 @@ def predict(
         fit together to the result for the whole plane, to float rounding. Where memory runs out
         the tile is cut in four and the run goes on.
     """
-    todo = tiles(size, side, network.reach, network.stride)[::-1]
+    todo = tiles(size, side, network.reach, network.stride, region)[::-1]
     while todo and not (stop is not None and stop.is_set()):
         tile = todo.pop()
         try:
@@ -69,8 +73,6 @@ def predict(
             parts = quarters(tile, size, network.reach, network.stride)
             if not is_out_of_memory(error) or len(parts) == 1:
                 raise
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
             # The other tiles are as large: cut them all, this one's parts first.
             rest = [quarters(t, size, network.reach, network.stride) for t in todo]
             todo = [part for cut in [*rest, parts] for part in reversed(cut)]
@@ -78,24 +80,55 @@ def predict(
         yield tile.core, block, len(todo)
 
 
+def denoise_plane(
+    network: UNet,
+    source: Source,
+    plane: int,
+    normalisation: Normalisation,
+    side: int,
+    device: torch.device,
+    stop: Stop | None = None,
+    region: Region | None = None,
+) -> Iterator[tuple[Region, Array, int]]:
+    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values."""
+    channel = source.channel(plane)
+
+    def read(region: Region) -> Array:
+        (y0, y1), (x0, x1) = region
+        return normalisation.apply(source.read(plane, slice(y0, y1), slice(x0, x1)), channel)
+
+    for core, block, left in predict(network, read, source.size, side, device, stop, region):
+        yield core, normalisation.undo(block, channel), left
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """CUDA, MPS and the CPU's allocator each say it in their own way."""
     text = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate", "status_alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate" in text)
+        isinstance(error, RuntimeError) and any(word in text for word in words)
     )
+
+
+def on_device(network: UNet, device: torch.device) -> UNet:
+    """Give the network on a device: on another than the CPU a copy, so that a model stays there."""
+    return network if device.type == "cpu" else copy.deepcopy(network).to(device)
 
 
 def _predict_tile(
     network: UNet, read: Callable[[Region], Array], tile: Tile, device: torch.device
 ) -> Array:
-    block = read(tile.read)
+    cut: Array = run_block(network, read(tile.read), device)[tile.crop]
+    return cut
+
+
+def run_block(network: UNet, block: Array, device: torch.device) -> Array:
+    """Evaluate one (h, w) block of normalised values; NaN where it has no finite value."""
     missing = ~np.isfinite(block)
     image = torch.from_numpy(np.where(missing, np.float32(0), block))[None, None]
-    result = run_network(network, image.to(device))[0, 0].cpu().numpy()
+    result: Array = run_network(network, image.to(device))[0, 0].cpu().numpy()
     result[missing] = np.nan
-    cut: Array = result[tile.crop]
-    return cut
+    return result
 
 
 def run_network(network: UNet, image: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import math
-import re
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
+from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
 
 __all__ = ["Metadata", "Source", "as_source", "find_files", "find_sources", "open_source"]
@@ -90,24 +90,47 @@ class Source:
         InputError
             If the file turns out to be damaged there.
         """
-        index = self.index(plane, y, x)
-        if self._data is None:
-            raise ValueError(f"{self.name} is closed")
-        try:
-            block = np.asarray(self._data[index])
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:  # decoders raise what they please on damaged data
-            if self.path is None:
-                raise
-            raise InputError(
-                f"{self.path} cannot be read at plane {plane}: the file is damaged or ends too "
-                f"early ({_first_line(error)})"
-            ) from error
+        block = self._stored(self.index(plane, y, x))
         if self.transposed:
             block = block.T
         with np.errstate(over="ignore", invalid="ignore"):
             return block.astype(np.float32, order="C")
+
+    def crop(self, **spans: slice) -> Source:
+        """Give a part as a source of its own: `source.crop(Y=slice(100, 400), T=slice(3, 4))`.
+
+        Nothing is read or copied; all axes stay, and it can be read as long as this source is
+        open. Spans are in pixels from the first one, and clipped to the image.
+
+        Raises
+        ------
+        InputError
+            If the image has no such axis, or nothing is left.
+        """
+        first = dict.fromkeys(self.axes, 0)
+        lengths = dict(self._lengths)
+        for axis, span in spans.items():
+            if axis not in lengths:
+                raise InputError(f"{self.name} has the axes {self.axes} and no {axis} to crop")
+            first[axis] = max(span.start or 0, 0)
+            stop = lengths[axis] if span.stop is None else min(span.stop, lengths[axis])
+            lengths[axis] = stop - first[axis]
+            if lengths[axis] < 1:
+                raise InputError(
+                    f"{axis} from {span.start} to {span.stop} lies outside {self.name}, whose "
+                    f"{axis} has length {self._lengths[axis]}; choose a region inside it"
+                )
+        names = self.metadata.channel_names
+        if names and "C" in spans:
+            names = names[first["C"] : first["C"] + lengths["C"]]
+        part = _Part(self, tuple(first.values()), tuple(lengths.values()))
+        return Source(
+            part,
+            self.axes,
+            name=self.name,
+            metadata=replace(self.metadata, channel_names=names),
+            path=self.path,
+        )
 
     def close(self) -> None:
         """Let go of the file; nothing can be read afterwards. An array is left alone."""
@@ -130,6 +153,31 @@ class Source:
         sizes = " ".join(f"{axis}={length}" for axis, length in self._lengths.items())
         return f"<Source {self.name!r} {sizes} {self.dtype}>"
 
+    def _stored(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        if self._data is None:
+            raise ValueError(f"{self.name} is closed")
+        if isinstance(self._data, _Part):  # the whole speaks of its own errors
+            return self._data[index]
+        try:
+            return np.asarray(self._data[index])
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise what they please on damaged data
+            if self.path is None:
+                raise
+            raise InputError(
+                f"{self.path} cannot be read at plane {self._plane(index)}: the file is damaged or "
+                f"ends too early ({_first_line(error)})"
+            ) from error
+
+    def _plane(self, index: tuple[int | slice, ...]) -> int:
+        """The number of the plane that an index lies in."""
+        plane = 0
+        for axis, where in zip(self.axes, index, strict=True):
+            if isinstance(where, int):
+                plane = plane * self._lengths[axis] + where
+        return plane
+
     def _position(self, plane: int) -> dict[str, int]:
         if not 0 <= plane < self.planes:
             raise IndexError(f"plane {plane} of {self.planes}")
@@ -137,6 +185,24 @@ class Source:
         for axis in reversed(self._outer):
             plane, position[axis] = divmod(plane, self._lengths[axis])
         return position
+
+
+class _Part:
+    """A part of a source, addressed like an array of its own."""
+
+    def __init__(self, whole: Source, first: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype = shape, whole.dtype
+        self._whole, self._first = whole, first
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        shifted: list[int | slice] = []
+        for where, first, length in zip(index, self._first, self.shape, strict=True):
+            if isinstance(where, int):
+                shifted.append(first + where)
+            else:
+                start, stop, _ = where.indices(length)
+                shifted.append(slice(first + start, first + stop))
+        return self._whole._stored(tuple(shifted))
 
 
 def as_source(
@@ -191,9 +257,7 @@ def open_source(path: str | Path, axes: str | None = None) -> Source:
 
 
 def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = None) -> list[Source]:
-    """Open files, the images in folders (not below them) and what globs match, each once.
-
-    Folders and globs give their images in natural order (2 before 10), hidden files left out.
+    """Open the files that `find_files` names, in its order.
 
     Raises
     ------
@@ -209,54 +273,6 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
             source.close()
         raise
     return sources
-
-
-def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Name the files that `find_sources` opens, in its order.
-
-    Raises
-    ------
-    InputError
-        If none is given, or a folder or glob holds no image.
-    """
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not given:
-        raise InputError("no input was given; name an image, a folder or a glob")
-    return list(dict.fromkeys(file for item in given for file in _files(item)))
-
-
-def _files(item: str | Path) -> list[Path]:
-    path = Path(item)
-    if not path.exists() and isinstance(item, str) and glob.has_magic(item):
-        found = [Path(match) for match in glob.glob(str(path.expanduser()), recursive=True)]
-        if not (found := [file for file in found if not _inside_zarr(file)]):
-            raise InputError(f"nothing matches {item}")
-        return _images(found, item)
-    if path.is_dir() and not readers.is_zarr(path):
-        return _images(path.iterdir(), path)
-    return [path]
-
-
-def _images(files: Iterable[Path], where: str | Path) -> list[Path]:
-    images = [
-        file
-        for file in files
-        if file.suffix.lower() in readers.SUFFIXES
-        and not file.name.startswith(".")
-        and (file.is_file() or readers.is_zarr(file))
-    ]
-    if not images:
-        raise InputError(f"there is no image in {where}; it takes {', '.join(readers.SUFFIXES)}")
-    return sorted(images, key=_natural)
-
-
-def _inside_zarr(file: Path) -> bool:
-    return any(parent.suffix.lower() == ".zarr" for parent in file.parents)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _whole_shape(data: Any, name: str) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ NoiseKind = Literal[
     "periodic",
     "row_offsets",
     "poisson",
+    "poisson_horizontal",
+    "signal_horizontal",
 ]
 
 # Grey values of the dimmest and the brightest structure. The offset is high enough that noise at
@@ -72,7 +74,8 @@ def sample(
         Height and width in pixels, or one number for both.
     psnr
         Of the noisy image, in dB, as `psnr` defines it. It is met exactly before rounding, but
-        for "poisson", whose photon counts are drawn at the expected strength.
+        for "poisson", whose photon counts are drawn at the expected strength, and
+        "poisson_horizontal", half of whose variance are such counts.
     dtype
         An integer type is rounded and saturated.
     """
@@ -92,9 +95,16 @@ def plant(clean: Array, noise: NoiseKind, psnr: float, rng: np.random.Generator)
     strength = float(np.ptp(clean)) * 10 ** (-psnr / 20)
     if noise == "poisson":
         return _poisson(clean, strength, rng)
-    planted = _draw_noise(noise, clean.shape, rng)
-    result: Array = clean + planted * (strength / np.sqrt(np.mean(planted**2)))
-    return result
+    if noise == "poisson_horizontal":
+        counts = _poisson(clean, strength / np.sqrt(2), rng) - clean
+        result: Array = plant(clean, "horizontal", psnr + 10 * np.log10(2), rng) + counts
+        return result
+    if noise == "signal_horizontal":  # variance proportional to the light, as of photons
+        planted = _draw_noise("horizontal", clean.shape, rng) * np.sqrt(_light(clean))
+    else:
+        planted = _draw_noise(noise, clean.shape, rng)
+    noisy: Array = clean + planted * (strength / np.sqrt(np.mean(planted**2)))
+    return noisy
 
 
 def psnr(truth: Array, image: Array) -> float:
@@ -138,14 +148,18 @@ _ROW_SHARE = 0.15  # of the variance that a row has in common, for "row_offsets"
 
 
 def noise_autocorrelation(noise: NoiseKind, max_lag: int) -> Array:
-    """Autocorrelation of a kind of noise: (2L+1, 2L+1), lag (0, 0) in the centre."""
+    """Autocorrelation of a kind of noise: (2L+1, 2L+1), lag (0, 0) in the centre.
+
+    Where parts of it follow the signal, averaged over the image.
+    """
     rho = np.zeros((2 * max_lag + 1,) * 2)
     if noise == "row_offsets":
         rho[max_lag] = _ROW_SHARE
     elif noise != "poisson":
-        kernel, white = _KERNELS[noise]
+        share = 0.5 if noise == "poisson_horizontal" else 1.0
+        kernel, white = _KERNELS["horizontal" if noise.endswith("_horizontal") else noise]
         full = signal.correlate2d(kernel, kernel)
-        full *= (1 - white) / full.max()
+        full *= share * (1 - white) / full.max()
         margin = [max(0, max_lag - n // 2) for n in full.shape]
         full = np.pad(full, [(n, n) for n in margin])
         y, x = (n // 2 - max_lag for n in full.shape)
@@ -172,10 +186,17 @@ def _mix(noise: Array, white: Array, share: float) -> Array:
     return mixed
 
 
+def _light(clean: Array) -> Array:
+    """What a detector collects; a little of it reaches even the dark."""
+    light: Array = clean - clean.min() + _BACKGROUND * np.ptp(clean)
+    return light
+
+
 def _poisson(clean: Array, strength: float, rng: np.random.Generator) -> Array:
-    light = clean - _DARK + _BACKGROUND * (_BRIGHT - _DARK)
+    light = _light(clean)
     gain = strength**2 / float(np.mean(light))  # grey values per photon: variance = gain * light
-    return clean - light + gain * rng.poisson(light / gain)
+    result: Array = clean - light + gain * rng.poisson(light / gain)
+    return result
 
 
 def _cast(image: Array, dtype: npt.DTypeLike) -> Array:

@@ -31,8 +31,10 @@ class Tile:
         return y1 - y0, x1 - x0
 
 
-def tiles(size: tuple[int, int], side: int, halo: int, stride: int) -> list[Tile]:
-    """Tiles that cover an image exactly once, row by row.
+def tiles(
+    size: tuple[int, int], side: int, halo: int, stride: int, region: Region | None = None
+) -> list[Tile]:
+    """Tiles that cover an image, or a region of it, exactly once, row by row.
 
     Parameters
     ----------
@@ -43,13 +45,14 @@ def tiles(size: tuple[int, int], side: int, halo: int, stride: int) -> list[Tile
     halo
         Radius of the network's receptive field.
     stride
-        Tile origins are multiples of it, so that every level of the network meets the same
-        pixels as in the whole image. Ends are too, or are the image's end.
+        What is read begins at multiples of it, so that every level of the network meets the same
+        pixels as in the whole image, and ends at one or at the image's end.
 
     Example: size 10, side 4, halo 1, stride 2 along one axis gives cores 0-4, 4-8, 8-10 that
     read 0-6, 2-10, 6-10.
     """
-    ys, xs = (_cores(length, max(side // stride, 1) * stride) for length in size)
+    spans = region or ((0, size[0]), (0, size[1]))
+    ys, xs = (_cores(span, max(side // stride, 1) * stride) for span in spans)
     return [
         Tile((y, x), (_read(y, size[0], halo, stride), _read(x, size[1], halo, stride)))
         for y in ys
@@ -68,8 +71,8 @@ def quarters(tile: Tile, size: tuple[int, int], halo: int, stride: int) -> list[
     return [Tile((y, x), (ry, rx)) for y, ry in parts[0] for x, rx in parts[1]]
 
 
-def _cores(length: int, side: int) -> list[Span]:
-    return [(start, min(start + side, length)) for start in range(0, length, side)]
+def _cores(span: Span, side: int) -> list[Span]:
+    return [(start, min(start + side, span[1])) for start in range(*span, side)]
 
 
 def _read(core: Span, length: int, halo: int, stride: int) -> Span:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ Precision = Literal["float32", "bfloat16"]
 _WARMUP = 30  # steps at most, a quarter of all: the learning rate rises linearly
 _REPORT_SECONDS = 0.05  # progress at most 20 times a second
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
+_WATCHED_SHARE = 0.05  # of a time budget: how often the pace is looked at, and may be off by
+FEWEST = 10  # steps a time budget gives, however slow they are
 _VALIDATION_BATCHES = 4
 _CLIP = 1.0  # norm of the gradient
 
@@ -67,7 +69,17 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
 
 @dataclass
 class Task:
-    """Everything a step needs, on its device."""
+    """Everything a step needs, on its device.
+
+    Attributes
+    ----------
+    network
+        What the optimiser works on, in place.
+    average
+        Its exponential average, which is what a stage learns; it can be looked at meanwhile.
+    continued
+        Whether the network was trained before, so that the average is slow from the start.
+    """
 
     network: UNet
     pool: Pool
@@ -78,6 +90,11 @@ class Task:
     symmetries: Sequence[Symmetry]
     precision: Precision
     device: torch.device
+    continued: bool = False
+    average: UNet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.average = copy.deepcopy(self.network)
 
     def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """A batch: network input, target and weight, each (count, h, w)."""
@@ -109,6 +126,14 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Length:
+    """How long to train: so many steps, or as many as `seconds` turn out to leave room for."""
+
+    steps: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Step:
     """How far training is; `validation` only where it was just measured."""
 
@@ -121,40 +146,35 @@ class Step:
 
 
 def train(
-    task: Task, steps: int, generator: torch.Generator, stop: Stop, patience: bool = False
+    task: Task, length: Length, generator: torch.Generator, stop: Stop, patience: bool = False
 ) -> Iterator[Step]:
-    """Train `task.network` in place; its weights at the end are the averaged ones.
+    """Train `task.network` in place; what is learned is `task.average`.
 
-    Yields at most 20 times a second, and after the last step. Training ends early when `stop` is
-    set, when `patience` (or the config's early stopping) runs out, or when the loss is no longer
-    finite; then the last good weights are kept and `stopped` says which it was.
+    Yields at most 20 times a second, halfway, and after the last step. Training ends early when
+    `stop` is set, when `patience` (or the config's early stopping) runs out, or when the loss is no
+    longer finite; then the last good weights are kept and `stopped` says which it was.
     """
-    network, options = task.network, task.training
+    network, average, options = task.network, task.average, task.training
     optimizer = _optimizer(network, task.stage, options)
-    average = copy.deepcopy(network)
-    good = copy.deepcopy(network.state_dict())
-    schedule = _Plateau(options)
+    good = copy.deepcopy(average.state_dict())
+    plan, schedule = _Plan(length), _Plateau(options)
     total_loss, counted, reported = torch.zeros((), device=task.device), 0, time.monotonic()
     last_loss, stopped, step = math.nan, None, 0
     network.train()
-    while step < steps and stopped is None:
+    while step < plan.steps and stopped is None:
         rate = task.stage.learning_rate * (
-            schedule.factor if options.schedule == "plateau" else _cosine(step, steps)
+            schedule.factor if options.schedule == "plateau" else plan.rate(step)
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        optimizer.step()
-        task.pool.advance()
         step += 1
-        _follow(average, network, min(options.ema, step / (step + 10)))
-        total_loss, counted = total_loss + loss.detach(), counted + 1
+        loss = _learn(task, optimizer, generator, step)
+        task.pool.advance()
+        plan.advance(step)
+        total_loss, counted = total_loss + loss, counted + 1
 
         validation = None
-        if step % options.validate_every == 0 or step == steps:
+        if step % options.validate_every == 0 or step == plan.steps:
             validation = validate(task, average)
             if math.isfinite(validation):
                 good = copy.deepcopy(average.state_dict())
@@ -162,18 +182,34 @@ def train(
                 stopped = "the validation loss no longer improves"
         if stop.is_set():
             stopped = "stopped"
-        due = time.monotonic() - reported > _REPORT_SECONDS
-        if due or validation is not None or stopped or step == steps:
+        # Halfway is always reported: what is decided there must not depend on the clock.
+        due = time.monotonic() - reported > _REPORT_SECONDS or step == (plan.steps + 1) // 2
+        if due or validation is not None or stopped or step == plan.steps:
             last_loss = float(total_loss) / counted
             if not math.isfinite(last_loss):
                 stopped = "the loss is not finite; a lower learning rate may help"
             total_loss, counted, reported = total_loss.zero_(), 0, time.monotonic()
-            yield Step(step, steps, last_loss, rate, validation, stopped)
+            yield Step(step, plan.steps, last_loss, rate, validation, stopped)
     finite = math.isfinite(last_loss) and all(
         bool(value.isfinite().all()) for value in average.state_dict().values()
     )
-    network.load_state_dict(average.state_dict() if finite else good)
-    network.eval()
+    if not finite:
+        average.load_state_dict(good)
+    average.eval()
+
+
+def _learn(
+    task: Task, optimizer: torch.optim.Optimizer, generator: torch.Generator, step: int
+) -> Tensor:
+    """Take a step, and move the average towards it; gives the loss."""
+    loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(task.network.parameters(), _CLIP)
+    optimizer.step()
+    decay = task.training.ema
+    _follow(task.average, task.network, decay if task.continued else min(decay, step / (step + 10)))
+    return loss.detach()
 
 
 def validate(task: Task, network: UNet) -> float:
@@ -191,40 +227,40 @@ def validate(task: Task, network: UNet) -> float:
     return float(torch.stack(losses).mean())
 
 
-def choose_threads(task: Task, seconds: float) -> float:
+def choose_threads(task: Task, seconds: float, stop: Stop) -> float:
     """Time a step with all threads and with one, keep the faster; gives its seconds.
 
     Threads wait for each other at every layer: where another program keeps a core busy, all of
     them together can be ten times slower than one alone.
     """
-    pace = _seconds_per_step(task, seconds)
+    pace = _seconds_per_step(task, seconds, stop)
     threads = torch.get_num_threads()
     if task.device.type != "cpu" or threads == 1:
         return pace
     torch.set_num_threads(1)
-    alone = _seconds_per_step(task, seconds)
+    alone = _seconds_per_step(task, seconds, stop)
     if alone < 0.8 * pace:
         return alone
     torch.set_num_threads(threads)
     return pace
 
 
-def _seconds_per_step(task: Task, seconds: float) -> float:
+def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
     """Time a step on copies, so that what is trained later does not depend on the timing."""
     trial = copy.copy(task)
     trial.network = copy.deepcopy(task.network).train()
+    trial.average = copy.deepcopy(task.average)
     optimizer = _optimizer(trial.network, task.stage, task.training)
     generator = torch.Generator(task.device).manual_seed(0)
     durations: list[float] = []
     end = time.perf_counter() + min(seconds * _TIMED_SHARE, _TIMED_SECONDS)
-    while len(durations) < 4 or time.perf_counter() < end:
+    while len(durations) < 2 or (time.perf_counter() < end and not stop.is_set()):
         start = time.perf_counter()
-        trial.loss(*trial.draw(task.pool, task.stage.batch_size, generator)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        _learn(trial, optimizer, generator, len(durations) + 1)
         if task.device.type != "cpu":
             torch.accelerator.synchronize()
         durations.append(time.perf_counter() - start)
-    return float(np.mean(durations[2:]))  # the first two set things up
+    return float(np.mean(durations[min(2, len(durations) - 1) :]))  # the first set things up
 
 
 def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Optimizer:
@@ -232,12 +268,46 @@ def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Op
     return kind(network.parameters(), stage.learning_rate, weight_decay=options.weight_decay)
 
 
-def _cosine(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
-    warmup = max(1, min(_WARMUP, steps // 4))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+class _Plan:
+    """How many steps there will be, and the learning rate on the way: up, then half a cosine down.
+
+    With a time budget the number changes where the pace does: what is left of the cosine is
+    spread over the steps that still fit. Without one nothing here depends on the clock.
+    """
+
+    def __init__(self, length: Length) -> None:
+        self.steps = length.steps
+        self._warmup = max(1, min(_WARMUP, length.steps // 4))
+        self._fallen = 0.0  # how much of the cosine is behind, 0 to 1
+        self._seconds = length.seconds
+        if length.seconds is not None:
+            self._seen, self._seen_step = time.monotonic(), 0
+            self._end = self._seen + length.seconds
+            self._pace = length.seconds / length.steps
+
+    def rate(self, step: int) -> float:
+        """The learning rate after so many steps, as a share of its peak."""
+        if step < self._warmup:
+            return (step + 1) / self._warmup
+        return 0.5 * (1 + math.cos(math.pi * self._fallen))
+
+    def advance(self, step: int) -> None:
+        """Count the step just taken."""
+        if step > self._warmup:
+            self._fallen += (1 - self._fallen) / max(1, self.steps - step + 1)
+        if self._seconds is not None:
+            self._watch(step, time.monotonic(), self._seconds * _WATCHED_SHARE)
+
+    def _watch(self, step: int, now: float, interval: float) -> None:
+        """Fit the steps to the time that is left, if they would miss its end by an interval."""
+        if now - self._seen < interval:
+            return
+        # Half the old pace, so that one slow validation or preview does not change the plan.
+        self._pace = (self._pace + (now - self._seen) / (step - self._seen_step)) / 2
+        self._seen, self._seen_step = now, step
+        left = self._end - now
+        if abs((self.steps - step) * self._pace - left) > interval:
+            self.steps = max(FEWEST, step + round(max(left, interval) / self._pace))
 
 
 class _Plateau:

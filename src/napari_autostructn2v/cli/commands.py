@@ -1,0 +1,253 @@
+"""The commands themselves: demo, run, analyse, denoise, info."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from napari_autostructn2v.cli.display import (
+    Display,
+    console,
+    say,
+    say_findings,
+    say_quality,
+    say_score,
+    say_written,
+)
+from napari_autostructn2v.cli.jobs import Extras, Job, finished, last_event, run_each, stop_flag
+from napari_autostructn2v.cli.options import (
+    Axes,
+    BudgetText,
+    ConfigFile,
+    Dark,
+    Device,
+    Dtype,
+    From,
+    Inputs,
+    Measuring,
+    ModelFile,
+    Out,
+    Overwrite,
+    Region,
+    Seed,
+    configure,
+    help_of,
+)
+from napari_autostructn2v.engine.config import PRESETS
+from napari_autostructn2v.engine.files import check_outputs, write_json, write_tiff
+from napari_autostructn2v.engine.words import STAGE_TITLES
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")
+    ] = Path(),
+    budget: BudgetText = "45s",
+    seed: Seed = None,
+    device: Device = None,
+) -> None:
+    """Denoise a synthetic sample whose truth is known, and draw what happened."""
+    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine.result_page import result_page
+    from napari_autostructn2v.engine.sink import ArraySink
+    from napari_autostructn2v.engine.source import as_source
+    from napari_autostructn2v.engine.synthetic import psnr, sample
+
+    started = time.monotonic()
+    chosen = configure({"budget": budget, "seed": seed, "device": device})
+    image, picture = output / "autostructn2v-demo-noisy.tif", output / "autostructn2v-demo.png"
+    check_outputs([image, picture], overwrite=True)
+    made = sample("nuclei", "horizontal", size=512, seed=chosen.seed, psnr=18.0)
+    write_tiff(image, made.noisy)
+    source = as_source(made.noisy, "YX", name="demo")
+    sink = ArraySink(every_stage=True)
+    with stop_flag() as stop, Display() as display:
+        last = last_event(pipeline.run(source, chosen, sink=sink, stop=stop), display.show)
+    report = finished(last).report
+
+    results = {stage: result for (_, stage), result in sink.results.items()}
+    title = f"autostructn2v demo: a synthetic sample, noise {report['verdict']}"
+    result_page(title, made.noisy, results, report, made.clean).save(picture)
+
+    table = Table("image", "PSNR")
+    table.add_row("noisy", f"{psnr(made.clean, made.noisy):.2f} dB")
+    for stage, result in results.items():
+        table.add_row(STAGE_TITLES[stage], f"{psnr(made.clean, result):.2f} dB")
+    console().print(table)
+    say("PSNR = 20 log10(range of the truth / rms error)")
+    say_quality(report["quality"])
+    say(f"{report['verdict']}; {time.monotonic() - started:.0f} s in all; wrote {image}, {picture}")
+
+
+def run(
+    inputs: Inputs,
+    output: Out,
+    budget: BudgetText = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(PRESETS)}.")
+    ] = None,
+    config: ConfigFile = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="M.tif|auto", help="Structural mask; auto measures it.")
+    ] = None,
+    source: From = None,
+    region: Region = None,
+    dark: Dark = None,
+    axes: Axes = None,
+    seed: Seed = None,
+    device: Device = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="R.json",
+            help="Write what was found here, and a page with pictures beside it (R.png).",
+        ),
+    ] = None,
+    save_model: Annotated[
+        Path | None, typer.Option(metavar="M.asn2v", help="Keep the trained model here.")
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Train a model for each input, not one for all.")
+    ] = False,
+    experiment: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep masks, models, logs and results here.")
+    ] = None,
+    dtype: Dtype = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure the noise of images, train on them, and write them denoised.
+
+    Several inputs train one model. With --each and several inputs, --report, --save-model and
+    --experiment name folders that get one item for each.
+    """
+    from napari_autostructn2v.engine.sink import output_paths
+    from napari_autostructn2v.engine.source import find_sources
+
+    options = {"budget": budget, "axes": axes, "seed": seed, "device": device, "dtype": dtype}
+    chosen = configure(options, preset, config, mask, Measuring(source, region, dark))
+    extras = Extras(report, save_model, experiment)
+    with stop_flag() as stop:
+        if each:
+            run_each(inputs, output, extras, chosen, overwrite, stop)
+        else:
+            sources = find_sources(inputs, chosen.axes)
+            job = Job(output_paths(output, sources), extras, chosen, overwrite)
+            job.check()
+            job.run(sources, stop)
+
+
+def analyse(
+    inputs: Inputs,
+    config: ConfigFile = None,
+    source: From = None,
+    region: Region = None,
+    dark: Dark = None,
+    axes: Axes = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="R.json", help="Write what was found here.")
+    ] = None,
+    mask_out: Annotated[
+        Path | None, typer.Option(metavar="M.tif", help="Write the first image's mask, as 0 and 1.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="P.png", help="Draw the first image's noise on a page.")
+    ] = None,
+    score: Annotated[
+        Path | None, typer.Option(metavar="MASK.tif", help="Say how well this mask would do.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure the noise of images and say how it is correlated; nothing is trained."""
+    # The systems solved are small: threads would only wait for each other, long on a busy machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from napari_autostructn2v.engine import analysis, structure
+    from napari_autostructn2v.engine.mask_file import read_mask
+    from napari_autostructn2v.engine.source import find_sources
+
+    chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
+    check_outputs([report, mask_out, plot], overwrite)
+    judged = read_mask(score) if score else None
+    sources = find_sources(inputs, chosen.axes)
+    findings = list(analysis.analyse(sources, chosen))
+    say_findings(findings)
+    if score and judged is not None:
+        patch = chosen.stage2.patch_size
+        for finding in findings:
+            result = structure.score(finding.noise, judged, chosen.structure, patch)
+            say_score(finding, score.name, result)
+
+    first = findings[0]
+    if report:
+        used = chosen.model_dump(mode="json")
+        write_json(report, {**analysis.report(findings), "config": used})
+    if mask_out:
+        write_tiff(mask_out, first.mask)
+    if plot:
+        from napari_autostructn2v.engine.noise_page import noise_page
+
+        noise_page(sources[0], first, chosen.structure).save(plot)
+    if written := [path for path in (report, mask_out, plot) if path]:
+        say_written(written)
+
+
+def denoise(
+    model: ModelFile,
+    inputs: Inputs,
+    output: Out,
+    tile: Annotated[int | None, typer.Option(metavar="PX", help=help_of("tile"))] = None,
+    axes: Axes = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Denoise images with a trained model."""
+    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine.model import Model
+    from napari_autostructn2v.engine.sink import FileSink, output_paths
+    from napari_autostructn2v.engine.source import find_sources
+
+    chosen = configure({"tile": tile, "device": device, "dtype": dtype})
+    with stop_flag() as stop:
+        trained = Model.load(model)
+        sources = find_sources(inputs, axes)
+        outputs = output_paths(output, sources)
+        sink = FileSink(outputs, overwrite=overwrite)
+        tiles = pipeline.apply(
+            trained,
+            sources,
+            sink=sink,
+            device=chosen.device,
+            tile=chosen.tile,
+            dtype=chosen.dtype,
+            stop=stop,
+        )
+        with Display() as display:
+            last = last_event(tiles, display.show)
+    finished(last)
+    say_written(outputs)
+
+
+def info(model: ModelFile) -> None:
+    """Show what a model file holds."""
+    from napari_autostructn2v.engine.model import Model
+
+    table = Table("field", "value", title=str(model), title_justify="left")
+    for key, value in _flat(Model.load(model).info()):
+        table.add_row(Text(key), Text(value))
+    console().print(table)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,155 @@
+"""What the command line says: lines, tables, and on a terminal a bar for what is in work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.words import STAGE_TITLES, listed, mask_words, quality_rows
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.engine.analysis import Finding
+    from napari_autostructn2v.engine.structure import Score
+
+DONE, BUG, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+
+def complain(message: object) -> int:
+    """Say in one line what the user can mend, and give the exit code for it."""
+    print(f"autostructn2v: {' '.join(str(message).split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def console() -> Console:
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = 160  # no terminal to fit into
+    return made
+
+
+def say(text: str) -> None:
+    console().print(Text(text), soft_wrap=True)
+
+
+def say_written(paths: Sequence[Path]) -> None:
+    say(f"wrote {listed(paths, 4)}")
+
+
+def say_findings(findings: Iterable[Finding]) -> None:
+    """Show a table of the noise of every channel."""
+    table = Table("image", "noise", "sigma", "leak", "mask", show_lines=True)
+    for finding in findings:
+        verdict, noise = finding.verdict, finding.noise
+        words = Text.assemble((verdict.name, "bold"), f"\n{verdict.sentence}")
+        for remark in finding.remarks():
+            words.append(f"\n{remark}")
+        table.add_row(
+            Text(_name(finding)),
+            words,
+            f"{noise.sigma:.4g}",
+            f"{verdict.leak:.1%}, at most {verdict.leak_bound:.1%}",
+            mask_words(finding.mask),
+        )
+    console().print(table)
+    say("sigma: of the noise, in grey values; leak: what neighbours predict of it (95 % bound)")
+
+
+def say_score(finding: Finding, name: str, score: Score) -> None:
+    say(
+        f"{name} for {_name(finding)}: {score.pixels} px hidden, "
+        f"leak {score.leak:.1%}, at most {score.leak_bound:.1%}; "
+        f"{score.error_db:+.1f} dB against the measured mask. {score.advice}"
+    )
+
+
+def _name(finding: Finding) -> str:
+    return finding.name + (f", channel {finding.channel}" if finding.channel else "")
+
+
+def say_quality(quality: Mapping[str, Any]) -> None:
+    """Show the quality card, the recommended stage and what the check found, as far as known."""
+    stages = [stage for stage in quality.get("stages") or {} if stage in STAGE_TITLES]
+    if rows := quality_rows(quality):
+        table = Table("quality", *(STAGE_TITLES[stage] for stage in stages))
+        for row in rows:
+            table.add_row(Text(row.title), *(row.values.get(stage, "") for stage in stages))
+        console().print(table)
+    if (best := quality.get("recommended")) in STAGE_TITLES:
+        say(f"recommended: {STAGE_TITLES[best]}")
+    if sentence := (quality.get("check") or {}).get("sentence"):
+        say(f"check: {sentence}")
+
+
+class Display:
+    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._images: tuple[str, ...] = ()
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, event: events.Event) -> None:
+        match event:
+            case events.Started():
+                self._images = event.images
+                count = "1 image" if len(event.images) == 1 else f"{len(event.images)} images"
+                self._line(f"{count} on {event.device}, {event.precision}")
+            case events.NoiseMeasured():
+                where = self._images[event.image] if self._images else "noise"
+                channel = f" channel {event.channel}" if event.channel else ""
+                self._line(
+                    f"{where}{channel}: noise {event.verdict}, sigma {event.sigma:.4g}, "
+                    f"neighbours predict {event.leak:.0%}. {event.sentence}"
+                )
+            case events.MaskFound():
+                self._line(f"mask: {mask_words(event.mask)}, leak {event.leak:.1%}")
+            case events.Progress():
+                name = STAGE_TITLES[event.stage] + _channel(event.channel)
+                self._bar(name, event.step, event.total, f"loss {event.loss:.4f}")
+            case events.StageDone():
+                name = STAGE_TITLES[event.stage] + _channel(event.channel)
+                why = f", ended early: {event.stopped}" if event.stopped else ""
+                trained = (
+                    f"{event.steps} steps in {event.seconds:.1f} s, loss {event.loss:.4f}{why}"
+                )
+                self._line(f"{name}: {trained if event.steps else event.stopped}")
+            case events.TileDone():
+                self._bar(f"{STAGE_TITLES[event.stage]}, tiles", event.done, event.total, "")
+            case events.Warning():
+                self._line(f"warning: {event.message}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _bar(self, name: str, done: int, total: int, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, note=note)
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+
+
+def _channel(channel: int | None) -> str:
+    return "" if channel is None else f", channel {channel}"

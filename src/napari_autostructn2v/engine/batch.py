@@ -1,0 +1,151 @@
+"""Applies one model to many files; a file that fails does not end the batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import (
+    Event,
+    Failed,
+    Finished,
+    Started,
+    Stop,
+    TileDone,
+)
+from napari_autostructn2v.engine.io.readers import is_zarr, stem
+from napari_autostructn2v.engine.source import find_files, open_source
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.engine.model import Model
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file and where its result goes."""
+
+    image: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class FileDone:
+    """The file number `image` is dealt with; `message` says in a sentence what became of it."""
+
+    image: int
+    outcome: Literal["done", "failed", "skipped", "stopped"]
+    message: str
+
+
+def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[Job]:
+    """Find files, as `find_files` does, and name their results in a folder.
+
+    A result is named for its file, with a number where names repeat; .zarr for what is Zarr, .tif
+    for everything else. Files in that folder are results of earlier runs and left out.
+
+    Raises
+    ------
+    InputError
+        If there is no image, a file is missing, or the folder is the one the images are in.
+    """
+    folder = Path(folder)
+    home = folder.resolve()
+    files = [file for file in find_files(images) if home not in file.resolve().parents]
+    if not files:
+        raise InputError(f"{folder} is the folder of the images; choose another for the results")
+    jobs = []
+    taken: set[str] = set()
+    for file in files:
+        if not file.exists():
+            raise InputError(f"there is no file or folder {file}")
+        suffix = ".zarr" if is_zarr(file) else ".tif"
+        name, count = stem(file), 1
+        while name.casefold() in taken:
+            count += 1
+            name = f"{stem(file)}-{count}"
+        taken.add(name.casefold())
+        jobs.append(Job(file, folder / f"{name}{suffix}"))
+    return jobs
+
+
+def denoise_files(
+    model: Model | str | Path,
+    jobs: Sequence[Job],
+    *,
+    overwrite: bool = False,
+    axes: str | None = None,
+    device: str = "auto",
+    tile: int | None = None,
+    dtype: str = "auto",
+    stop: Stop | None = None,
+) -> Iterator[Event | FileDone]:
+    """Denoise files one after the other with a trained model or model file.
+
+    Yields
+    ------
+    `Started`; for each file its tiles and then `FileDone`; at last `Finished`, or `Failed` if the
+    batch cannot begin. `image` of an event is the number of its job. A result that exists is
+    skipped unless `overwrite`. After a stop the files that were not begun have no event.
+    """
+    from napari_autostructn2v.engine.model import Model
+    from napari_autostructn2v.engine.train import choose_device
+
+    stop = stop or Flag()
+    try:
+        trained = model if isinstance(model, Model) else Model.load(model)
+        chosen = str(choose_device(device))
+    except InputError as error:
+        yield Failed(error, str(error))
+        return
+    yield Started(tuple(job.image.name for job in jobs), chosen, "float32")
+    options = {"device": chosen, "tile": tile, "dtype": dtype}
+    for index, job in enumerate(jobs):
+        if stop.is_set():
+            break
+        if job.output.exists() and not overwrite:
+            yield FileDone(index, "skipped", f"{job.output} exists and was not to be replaced")
+            continue
+        for event in _denoise(trained, job, axes, overwrite, options, stop):
+            yield replace(event, image=index)
+    yield Finished(trained, stop.is_set())
+
+
+def _denoise(
+    model: Model,
+    job: Job,
+    axes: str | None,
+    overwrite: bool,
+    options: Mapping[str, Any],
+    stop: Stop,
+) -> Iterator[TileDone | FileDone]:
+    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine.sink import FileSink
+
+    try:
+        with open_source(job.image, axes) as source:
+            sink = FileSink([job.output], overwrite)
+            for event in pipeline.apply(model, source, sink=sink, stop=stop, **options):
+                match event:
+                    case TileDone():
+                        yield event
+                    case Failed():
+                        yield _failure(job, event.error, event.message)
+                    case Finished(stopped=True):
+                        yield FileDone(0, "stopped", f"{job.output} was stopped half-way")
+                    case Finished():
+                        yield FileDone(0, "done", str(job.output))
+    except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
+        yield _failure(job, error, str(error) or type(error).__name__)
+
+
+def _failure(job: Job, error: BaseException, message: str) -> FileDone:
+    if not isinstance(error, InputError):
+        _log.error("%s failed", job.image, exc_info=error)
+    return FileDone(0, "failed", message)

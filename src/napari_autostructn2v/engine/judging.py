@@ -1,0 +1,123 @@
+"""Judges the networks of one course: is what they take away the noise, and how good is the result.
+
+Both look at the image alone. A leaking mask shows anywhere, so the check looks at the whole image;
+how good the result is must be told on parts that were not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_autostructn2v.engine.analysis import neighbours
+from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.noise import Noise
+from napari_autostructn2v.engine.patches import Normalisation, Piece, split
+from napari_autostructn2v.engine.predict import on_device, run_block
+from napari_autostructn2v.engine.quality import MEANING, Card, assess, recommend
+from napari_autostructn2v.engine.residual import Check, check
+from napari_autostructn2v.engine.sampling import Spot, spots
+from napari_autostructn2v.engine.source import Source
+
+Array = npt.NDArray[Any]
+
+_SIDE = 256  # px
+_LEAST_SIDE = 16  # px: on less nothing can be told
+_CHECKED, _HELD = 4, 4  # blocks of that side
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the judgements of a network have in common; of several channels the first is judged."""
+
+    config: Config
+    sources: Sequence[Source]
+    channel: int | None
+    normalisation: Normalisation
+    device: torch.device
+    noise: Noise
+
+    def check(self, network: UNet, mask: Array) -> Check:
+        """Compare what a network takes away with the measured noise."""
+        rng = np.random.default_rng(self.config.seed)
+        noisy = [_middle(spot).read(source) for source, spot in self._anywhere(rng)]
+        denoise = self._denoiser(network)
+        denoised = [denoise(block) for block in noisy]
+        patch = self.config.stage2.patch_size
+        return check(noisy, denoised, self.noise, mask, rng, patch)
+
+    def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
+        """The quality card of each network, as plain values, and which is the best."""
+        blocks, repeats = self._held_out()
+        cards: dict[str, Card] = {}
+        for name, network in networks.items() if blocks else ():
+            rng = np.random.default_rng(self.config.seed)
+            cards[name] = assess(self._denoiser(network), blocks, self.noise, rng, repeats)
+        return {
+            "stages": {name: card.report() for name, card in cards.items()},
+            "recommended": recommend(cards) if cards else list(networks)[-1],
+            "check": found.report(),
+            "meaning": {figure: dict(texts) for figure, texts in MEANING.items()},
+        }
+
+    def _denoiser(self, network: UNet) -> Callable[[Array], Array]:
+        channel, ready = self.channel or 0, on_device(network, self.device)
+
+        def denoise(block: Array) -> Array:
+            image = self.normalisation.apply(block.astype(np.float32), channel)
+            result = run_block(ready, image, self.device)
+            return self.normalisation.undo(result, channel)
+
+        return denoise
+
+    def _anywhere(self, rng: np.random.Generator) -> list[tuple[Source, Spot]]:
+        found = [
+            (source, spot)
+            for source in self.sources
+            for spot in spots(source, self.channel or 0, rng, images=len(self.sources))
+        ]
+        order = rng.permutation(len(found))[:_CHECKED]
+        return [found[i] for i in sorted(order)]
+
+    def _held_out(self) -> tuple[list[Array], list[list[Array]]]:
+        """Parts of the validation pieces; and of a further frame, where frames repeat."""
+        rng = np.random.default_rng(self.config.seed)
+        stage = self.config.stage2 if self.config.run_stage2 else self.config.stage1
+        _, held, _ = split(
+            self.sources, self.config.split_ratio, stage.patch_size, rng, self.channel
+        )
+        wanted = [
+            piece
+            for piece in held
+            if piece.source.channel(piece.plane) == (self.channel or 0)
+            and min(piece.shape) >= _LEAST_SIDE
+        ]
+        order = np.random.default_rng(self.config.seed).permutation(len(wanted))[:_HELD]
+        chosen = [(wanted[i].source, _middle(_spot(wanted[i]))) for i in sorted(order)]
+        again: list[Array] = []
+        if self.config.structure.mask_source == "frames":
+            pairs = [(source, neighbours(source, [spot], "T")) for source, spot in chosen]
+            if all(pair for _, pair in pairs):
+                chosen = [(source, pair[0][0]) for source, pair in pairs]
+                again = [Spot(pair[0][1], pair[0][0].region).read(source) for source, pair in pairs]
+        return [spot.read(source) for source, spot in chosen], [again] if again else []
+
+
+def _spot(piece: Piece) -> Spot:
+    return Spot(piece.plane, piece.region)
+
+
+def _middle(spot: Spot) -> Spot:
+    """The middle of a spot, `_SIDE` wide at most."""
+    region = []
+    for start, end in spot.region:
+        size = min(_SIDE, end - start)
+        first = start + (end - start - size) // 4 * 2
+        region.append((first, first + size))
+    return Spot(spot.plane, (region[0], region[1]))

@@ -1,0 +1,92 @@
+"""Writes what a model makes of images to a sink, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import Event, Stop
+from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.predict import denoise_plane, on_device, tile_side
+from napari_autostructn2v.engine.sink import Sink, Target
+from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.waves import without_waves
+
+
+def write(
+    model: Model,
+    sources: Sequence[Source],
+    sink: Sink,
+    device: torch.device,
+    tile: int | None,
+    dtype: str,
+    stop: Stop,
+) -> Iterator[Event]:
+    """Denoise every plane of every image with every stage the sink wants."""
+    for index, image in enumerate(sources):
+        source = without_waves(image, model.waves)
+        kind = result_dtype(dtype, source, min(unit.sigma for unit in model.units))
+        for stage in model.stages:
+            target = sink.open(index, source, stage, kind, final=stage == model.stages[-1])
+            if target is None:
+                continue
+            try:
+                yield from _fill(model, index, source, stage, target, device, tile, stop)
+            except InputError:  # a full disk, a damaged image: nothing half-written stays behind
+                target.discard()
+                raise
+            except BaseException:  # finished tiles outlive a crash
+                target.keep_partial()
+                raise
+            if stop.is_set():
+                target.keep_partial()
+                return
+            target.commit()
+
+
+def _fill(
+    model: Model,
+    image: int,
+    source: Source,
+    stage: StageName,
+    target: Target,
+    device: torch.device,
+    tile: int | None,
+    stop: Stop,
+) -> Iterator[Event]:
+    total = None
+    done = 0
+    networks = {
+        channel: on_device(model.unit(channel).network(stage), device)
+        for channel in range(source.channels)
+    }
+    for plane in range(source.planes):
+        network = networks[source.channel(plane)]
+        side = tile_side(network, device, tile)
+        for region, block, left in denoise_plane(
+            network, source, plane, model.normalisation, side, device, stop
+        ):
+            target.write(plane, region, block)
+            done += 1
+            total = max(total or 0, done + left + (source.planes - plane - 1) * (left + 1))
+            yield events.TileDone(stage, image, plane, region, done, total)
+
+
+def result_dtype(wanted: str, source: Source, sigma: float) -> np.dtype[Any]:
+    """The type of a result.
+
+    Integers stay as they are, unless rounding (variance 1/12) would add more than 1 % of the
+    noise variance: then the denoised values lie between the grey values, and float32 is needed.
+    """
+    if wanted not in ("auto", "same"):
+        return np.dtype(wanted)
+    integer = source.dtype.kind in "ui"
+    if integer and (wanted == "same" or sigma**2 > 100 / 12):
+        return source.dtype
+    return np.dtype(np.float32)

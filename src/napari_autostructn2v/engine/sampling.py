@@ -1,0 +1,97 @@
+"""Reads a bounded number of blocks of an image, however large it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.tiles import Region
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.engine.source import Source
+
+Array = npt.NDArray[Any]
+
+_SAMPLE_PIXELS = 2**21
+_LEAST_PIXELS = 2**14
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A rectangle of one plane."""
+
+    plane: int
+    region: Region
+
+    def read(self, source: Source) -> Array:
+        (y0, y1), (x0, x1) = self.region
+        return source.read(self.plane, slice(y0, y1), slice(x0, x1))
+
+
+def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 1) -> list[Spot]:
+    """Choose blocks of one channel: whole planes when small, else random ones.
+
+    `images` is how many images share the bound. Blocks begin at even pixels, so that the four
+    phases of a colour camera keep their places.
+    """
+    pixels = max(_SAMPLE_PIXELS // images, _LEAST_PIXELS)
+    side = min(_BLOCK, math.isqrt(pixels) // 2 * 2)
+    planes = [plane for plane in range(source.planes) if source.channel(plane) == channel]
+    block = tuple(min(length, side) for length in source.size)
+    wanted = max(1, pixels // math.prod(block))
+    rows, columns = (
+        _spread(range(0, length - n + 1, n), wanted)
+        for length, n in zip(source.size, block, strict=True)
+    )
+    grid = [(plane, y, x) for plane in _spread(planes, wanted) for y in rows for x in columns]
+    chosen = sorted(rng.choice(len(grid), min(wanted, len(grid)), replace=False))
+    return [
+        Spot(plane, ((y, y + block[0]), (x, x + block[1])))
+        for plane, y, x in (grid[i] for i in chosen)
+    ]
+
+
+def sample_blocks(
+    source: Source, channel: int, rng: np.random.Generator, images: int = 1
+) -> list[Array]:
+    """Read the blocks that `spots` chooses."""
+    return [spot.read(source) for spot in spots(source, channel, rng, images)]
+
+
+def _spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` items, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
+
+
+def check_measurable(blocks: Sequence[Array]) -> None:
+    """Refuse blocks without noise.
+
+    Raises
+    ------
+    InputError
+        If no block has two different finite values.
+    """
+    finite = [values for block in blocks if (values := block[np.isfinite(block)]).size]
+    if not finite:
+        raise InputError("the image holds no finite value (all NaN or infinite)")
+    if all(np.ptp(values) == 0 for values in finite):
+        raise InputError(
+            f"the image is constant (every pixel is {finite[0][0]:g}): there is no noise to remove"
+        )
+
+
+def filled(block: Array) -> Array:
+    """Zero where there is no finite value, and the rest about zero."""
+    finite = np.isfinite(block)
+    centre = np.median(block[finite]) if finite.any() else 0.0
+    result: Array = np.where(finite, block - centre, 0).astype(np.float32)
+    return result

@@ -1,0 +1,67 @@
+"""Puts what was found into words, for the command line and the pages with pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_autostructn2v.engine.config import StageName
+
+STAGE_TITLES: dict[StageName, str] = {"stage1": "Stage 1", "stage2": "Stage 2"}
+_UNITS = {"db": "dB", "percent": "%"}
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One figure of the quality card: its name, what it means, its value by stage."""
+
+    title: str
+    meaning: str
+    values: Mapping[str, str]
+
+
+def quality_rows(quality: Mapping[str, Any]) -> list[QualityRow]:
+    """The figures that a report's `quality` explains; those without a value are left out."""
+    rows = []
+    for key, about in (quality.get("meaning") or {}).items():
+        stages = quality.get("stages") or {}
+        values = {stage: text for stage in stages if (text := _figure(key, stages[stage]))}
+        if values:
+            rows.append(QualityRow(about["title"], about.get("meaning", ""), values))
+    return rows
+
+
+def _figure(key: str, figures: Mapping[str, Any]) -> str:
+    r"""A figure with the unit that its name ends in and the range reported beside it.
+
+    >>> _figure("gain_db", {"gain_db": 7.31, "gain_range_db": [6.8, 7.94]})
+    '7.3 dB (6.8 to 7.9)'
+    >>> _figure("left_percent", {"left_percent": 61.2})
+    '61 %'
+    >>> _figure("left_percent", {"left_percent": None})
+    ''
+    """
+    value = figures.get(key)
+    if value is None or not math.isfinite(value):
+        return ""
+    name, _, unit = key.rpartition("_")
+    digits = 0 if unit == "percent" and abs(value) >= 10 else 1
+    text = f"{value:.{digits}f} {_UNITS.get(unit, '')}".rstrip()
+    ends = figures.get(f"{name}_range_{unit}")
+    return f"{text} ({ends[0]:.1f} to {ends[1]:.1f})" if ends and None not in ends else text
+
+
+def mask_words(mask: npt.NDArray[Any]) -> str:
+    rows, columns = mask.shape
+    return "1 px" if mask.size == 1 else f"{np.count_nonzero(mask)} px in {rows} x {columns}"
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """The first few, and how many more there are."""
+    rest = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {rest} more" if rest > 0 else "")

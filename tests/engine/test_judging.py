@@ -1,0 +1,170 @@
+"""A run judges itself: leaks are found and mended, waves subtracted, figures told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_autostructn2v import Config, Model, events, run
+from napari_autostructn2v.engine.events import Event
+from napari_autostructn2v.engine.noise import measure
+from napari_autostructn2v.engine.sink import ArraySink
+from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.engine.synthetic import psnr, sample
+from napari_autostructn2v.engine.waves import without_waves
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def story(image: Any, sink: ArraySink | None = None, **options: Any) -> list[Event]:
+    return list(run(image, Config.parse({"dtype": "float32", **options}), sink=sink))
+
+
+def checks(events_: list[Event]) -> list[events.Checked]:
+    return [event for event in events_ if isinstance(event, events.Checked)]
+
+
+@pytest.fixture(scope="module")
+def noisy() -> np.ndarray:
+    return sample("nuclei", "vertical", size=192, seed=5, psnr=18.0).noisy
+
+
+def narrow(noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Event]:
+    """Run with an automatic mask that is much too narrow."""
+    from napari_autostructn2v.engine import analysis
+
+    thin = np.ones((3, 1), np.uint8)
+    monkeypatch.setattr(analysis, "leak_mask", lambda *_: thin)
+    return story(noisy, budget="160steps", **options)
+
+
+def test_a_leaking_mask_is_widened_halfway(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = narrow(noisy, monkeypatch)
+    halfway, end = checks(told)
+    assert (halfway.halfway, halfway.verdict, halfway.repaired) == (True, "leaks", True)
+    assert halfway.mask is not None
+    assert halfway.mask.shape[0] > 3
+    masks = [event.mask for event in told if isinstance(event, events.MaskFound)]
+    assert [mask.shape for mask in masks] == [(3, 1), halfway.mask.shape]
+    assert not end.halfway
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    np.testing.assert_array_equal(last.model.units[0].mask, halfway.mask)
+    # 40 steps for Stage 1; half of the 120 for Stage 2 went into the narrow mask.
+    assert [stage["steps"] for stage in last.report["stages"]] == [40, 60]
+    assert last.report["trained_mask"] == halfway.mask.tolist()
+
+
+def test_a_mask_that_was_given_is_only_reported(noisy: np.ndarray) -> None:
+    told = story(
+        noisy, budget="160steps", structure={"mask_source": "array", "mask": [[1], [1], [1]]}
+    )
+    halfway, end = checks(told)
+    assert halfway.verdict == end.verdict == "leaks"
+    assert not halfway.repaired
+    warnings = [event.message for event in told if isinstance(event, events.Warning)]
+    assert end.sentence in warnings
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert last.model.units[0].mask.shape == (3, 1)
+    assert last.report["quality"]["check"]["verdict"] == "leaks"
+
+
+def test_without_self_check_nothing_is_looked_at_halfway(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = narrow(noisy, monkeypatch, training={"self_check": False})
+    assert [check.halfway for check in checks(told)] == [False]
+
+
+def test_a_repaired_run_repeats_itself(noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (narrow(noisy, monkeypatch)[-1] for _ in range(2))
+    assert isinstance(one, events.Finished)
+    assert isinstance(other, events.Finished)
+    weights = [last.model.units[0].networks["stage2"].state_dict() for last in (one, other)]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_quality_ranks_the_stages(noisy: np.ndarray) -> None:
+    truth = sample("nuclei", "vertical", size=192, seed=5, psnr=18.0).clean
+    sink = ArraySink(every_stage=True)
+    last = story(noisy, sink, budget="200steps")[-1]
+    assert isinstance(last, events.Finished)
+    quality = last.report["quality"]
+    gains = {stage: card["gain_db"] for stage, card in quality["stages"].items()}
+    true = {stage: psnr(truth, result) - 18.0 for (_, stage), result in sink.results.items()}
+    assert max(true, key=true.__getitem__) == quality["recommended"] == "stage2"
+    for stage, gain in gains.items():
+        assert gain == pytest.approx(true[stage], abs=2.0), stage
+    assert set(quality["meaning"]) >= set(quality["stages"]["stage2"]) - {"gain_range_db"}
+
+
+def test_a_wave_is_subtracted_and_remembered(tmp_path: Any) -> None:
+    made = sample("nuclei", "white", size=256, seed=4, psnr=22.0)
+    sigma = float(np.std(made.noisy - made.clean))
+    y, x = np.indices(made.clean.shape)
+    wave = 1.2 * sigma * np.cos(2 * np.pi * (y / 20 + x / 14) + 0.7)
+    hummed = (made.noisy + wave).astype(np.float32)
+    found = measure([hummed], 20).wave
+    assert found is not None
+    assert found.length == pytest.approx(1 / np.hypot(1 / 20, 1 / 14), rel=0.03)
+
+    calm = without_waves(as_source(hummed), [found])
+    whole = calm.read(0, slice(None), slice(None))
+    assert np.std(whole - made.noisy) < 0.2 * np.std(wave)
+    part = calm.read(0, slice(60, 130), slice(30, 200))
+    np.testing.assert_allclose(part, whole[60:130, 30:200], atol=0.01 * sigma)
+
+    told = story(hummed, budget="20steps", structure={"subtract_wave": True})
+    measured = next(event for event in told if isinstance(event, events.NoiseMeasured))
+    assert measured.verdict == "unstructured"
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    again = Model.load(last.model.save(tmp_path / "m.asn2v"))
+    assert again.waves == last.model.waves != ()
+    np.testing.assert_allclose(
+        again.denoise(hummed, dtype="float32"), last.model.denoise(hummed, dtype="float32")
+    )
+
+
+def test_no_wave_leaves_the_image_alone() -> None:
+    source = as_source(np.zeros((32, 32), np.float32))
+    assert without_waves(source, ()) is source
+    assert without_waves(source, (None,)) is source
+
+
+def test_a_mask_that_hides_everything_is_refused(noisy: np.ndarray) -> None:
+    everything = np.ones((61, 61), int).tolist()
+    last = story(noisy, budget="4steps", structure={"mask_source": "array", "mask": everything})[-1]
+    assert isinstance(last, events.Failed)
+    assert "61 x 61 px hides all" in last.message
+
+
+@pytest.mark.parametrize("shape", [(9, 200), (40, 40), (64, 20), (3, 1, 50)])
+def test_small_images_are_judged_as_far_as_they_can_be(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
+    last = story(image, budget="2steps")[-1]
+    assert isinstance(last, events.Finished)
+    assert last.report["quality"]["check"]["verdict"]
+    assert last.report["quality"]["recommended"] in last.model.stages
+
+
+def test_infinities_do_not_reach_the_judgement(noisy: np.ndarray) -> None:
+    holed = noisy.copy()
+    holed[40:60, 50:90] = np.inf
+    holed[100, 100] = np.nan
+    last = story(holed, budget="8steps")[-1]
+    assert isinstance(last, events.Finished), last
+    assert last.report["quality"]["stages"]

@@ -1,0 +1,134 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_autostructn2v import Config, Model, run
+from napari_autostructn2v.engine.pipeline import consume
+from napari_autostructn2v.engine.script import NO_FILE, as_command, as_script
+from napari_autostructn2v.engine.sink import ArraySink
+from napari_autostructn2v.engine.source import open_source
+from napari_autostructn2v.engine.synthetic import sample
+
+CONFIG = Config.parse(
+    {
+        "budget": "5steps",
+        "seed": 3,
+        "device": "cpu",
+        "axes": "YX",
+        "dtype": "float32",
+        "stage1": {"patch_size": 32, "learning_rate": 3e-3, "network": {"features": 4}},
+        "stage2": {"patch_size": 32, "network": {"features": 4}},
+        "structure": {"mask_source": "array", "mask": [[1, 1, 1]]},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """An image in an awkwardly named folder, and the direct run on it: (image, model, result)."""
+    folder = tmp_path_factory.mktemp("it's a $HOME [1]")
+    image = folder / "a b.tif"
+    tifffile.imwrite(image, sample("nuclei", "horizontal", size=64, seed=1).noisy)
+    sink = ArraySink()
+    with open_source(image, CONFIG.axes) as source:
+        model = consume(run(source, CONFIG, sink=sink)).model
+    model.save(folder / "m 1.asn2v")
+    return image, folder / "m 1.asn2v", sink.final[0]
+
+
+def execute(line, folder, **how):
+    (folder / "bin").mkdir()
+    (folder / "bin" / "autostructn2v").symlink_to(Path(sys.executable).with_name("autostructn2v"))
+    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        line, cwd=folder, capture_output=True, text=True, check=False, env=environment, **how
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def same(path, result):
+    return np.testing.assert_allclose(tifffile.imread(path), result, rtol=1e-3, atol=1e-3)
+
+
+def test_the_script_gives_the_result_of_the_run(done, tmp_path):
+    image, _, result = done
+    text = as_script(CONFIG, [image], tmp_path / "out.tif")
+    (tmp_path / "script.py").write_text(text)
+    execute([sys.executable, "script.py"], tmp_path)
+    same(tmp_path / "out.tif", result)
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="for a POSIX shell")
+def test_the_command_gives_the_result_of_the_run(done, tmp_path):
+    image, _, result = done
+    execute(as_command(CONFIG, [image], tmp_path / "out.tif"), tmp_path, shell=True)
+    same(tmp_path / "out.tif", result)
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="for a POSIX shell")
+def test_a_model_is_applied_by_script_and_command(done, tmp_path):
+    image, model, result = done
+    (tmp_path / "script.py").write_text(as_script(CONFIG, [image], tmp_path / "s.tif", model))
+    execute([sys.executable, "script.py"], tmp_path)
+    same(tmp_path / "s.tif", result)
+    shutil.rmtree(tmp_path / "bin")
+    config = CONFIG.model_copy(update={"tile": 64})
+    execute(as_command(config, [image], tmp_path / "c.tif", model), tmp_path, shell=True)
+    same(tmp_path / "c.tif", result)
+    assert Model.load(model).stages == ("stage1", "stage2")
+
+
+def test_a_script_says_only_what_differs_from_the_defaults():
+    assert as_script(Config(), [Path("a.tif"), None], Path("out")).partition("\n\n")[2] == (
+        f"""\
+from napari_autostructn2v import Config, run
+from napari_autostructn2v.engine.pipeline import consume
+from napari_autostructn2v.engine.sink import FileSink, output_paths
+from napari_autostructn2v.engine.source import find_sources
+
+config = Config()
+images = [
+    'a.tif',
+    '{NO_FILE}',  # the image came from no file: save it, and put its path here
+]
+sources = find_sources(images, config.axes)
+sink = FileSink(output_paths('out', sources))
+consume(run(sources, config, sink=sink))
+"""
+    )
+    text = as_script(CONFIG, [Path("a.tif")], Path("out.tif"))
+    (line,) = (line for line in text.splitlines() if "learning_rate" in line)
+    assert line == "        'learning_rate': 0.003,"
+    assert text.count("patch_size") == 2
+    assert "batch_size" not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ({}, ""),
+        ({"budget": "2min", "seed": 4}, " --budget 120s --seed 4"),
+        ({"structure": {"mask_source": "file", "mask_file": "m 1.tif"}}, " --mask 'm 1.tif'"),
+        (
+            {"dtype": "float32", "stage1": {"patch_size": 32}},
+            " --dtype float32 --config /dev/stdin <<'END'\n"
+            '{\n "stage1": {\n  "patch_size": 32\n }\n}\nEND',
+        ),
+    ],
+)
+def test_a_command_uses_options_where_there_are_any(values, options):
+    command = as_command(Config.parse(values), [Path("a.tif"), Path("-b.tif"), None], Path("out"))
+    assert command == f"autostructn2v run a.tif ./-b.tif {NO_FILE} -o out{options}"
+    applied = as_command(
+        Config.parse({**values, "tile": 64}), [Path("a.tif")], Path("out"), Path("m.asn2v")
+    )
+    assert applied.startswith("autostructn2v denoise m.asn2v a.tif -o out --tile 64")
+    assert "budget" not in applied
+    assert "END" not in applied
