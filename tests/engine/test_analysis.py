@@ -109,6 +109,22 @@ def test_blocks_are_of_the_channel_and_keep_the_phases_of_a_colour_camera() -> N
     assert [spot.region for spot in whole] == [((0, 64), (0, 80))] * 3
 
 
+def test_few_blocks_come_from_anywhere() -> None:
+    source = as_source(Huge(40, 20_000, 20_000), "TYX")
+    chosen = [spot for seed in range(20) for spot in spots(source, 0, np.random.default_rng(seed))]
+    assert len(chosen) == 40
+    for places in zip(*((s.plane, s.region[0][0], s.region[1][0]) for s in chosen), strict=True):
+        assert len(set(places)) > 8
+
+
+def test_planes_are_spread_over_time() -> None:
+    chosen = spots(as_source(np.zeros((200, 256, 256))), 0, np.random.default_rng(0))
+    planes = [spot.plane for spot in chosen]
+    assert len(planes) == 32
+    assert np.ptp(np.diff(planes)) <= 1
+    assert (planes[0], planes[-1]) == (0, 199)
+
+
 def test_the_seed_decides_what_is_read_and_found() -> None:
     image = as_source(Huge(50, 4_000, 4_000), "TYX")
     one, same, other = (spots(image, 0, np.random.default_rng(seed)) for seed in (1, 1, 2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 
@@ -123,17 +121,20 @@ def test_a_moving_scene_is_refused(shift: int) -> None:
         measure_repeats([(one, two)], LAG)
 
 
-@pytest.mark.parametrize("kind", get_args(NoiseKind))
+@pytest.mark.parametrize("kind", ["vertical", "isotropic", "poisson", "signal_horizontal"])
 def test_noise_is_no_movement(kind: NoiseKind) -> None:
     one, two, three, four = frames(kind, 4, 256, psnr=16.0)
     measure_repeats([(one, two), (three, four)], LAG)
 
 
 def test_offsets_of_rows_are_no_movement() -> None:
-    clean = sample("nuclei", "white", size=96, seed=5).clean
-    for seed in range(12):
-        rngs = np.random.default_rng(seed).spawn(2)
-        one, two = (plant(clean, "row_offsets", 16.0, rng).astype(np.float32) for rng in rngs)
+    clean = sample("nuclei", "white", size=256, seed=5).clean
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        one, two = (
+            clean + 200 * rng.standard_normal(clean.shape) + 400 * rng.standard_normal((256, 1))
+            for _ in range(2)
+        )
         measure_repeats([(one, two)], LAG)
 
 

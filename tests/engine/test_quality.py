@@ -262,6 +262,28 @@ def test_check_finds_leaks(rho: np.ndarray, mask: np.ndarray, verdict: str, seed
         np.testing.assert_array_equal(found.extend[::-1, ::-1], found.extend)
 
 
+def test_averaging_neighbours_that_share_no_noise_is_no_leak() -> None:
+    clean = sample("nuclei", "white", size=256, seed=7).clean
+    noise = simulate(known(TENT, 250.0), np.zeros(clean.shape), rng(), 1)[0]
+    averaged = ndimage.correlate1d(noise, [0.08, 0, 0, 0, 0.08], axis=0)
+    found = check([clean + noise], [clean + averaged], known(TENT, 250.0), row(9), rng())
+    assert found.lobes > 0.06
+    assert found.verdict == "fits"
+
+
+def test_noise_that_was_not_taken_away_is_no_fit() -> None:
+    drawn, measured = made("nuclei", "white")
+    for kept in (1.0, 0.9):
+        result = drawn.clean + kept * (drawn.noisy - drawn.clean)
+        found = check([drawn.noisy], [result], measured, SINGLE, rng())
+        assert found.verdict == "leaks"
+        assert found.missing > 0.9
+    card = assess(lambda block: block, [drawn.noisy], measured, rng())
+    assert card.gain_db == pytest.approx(0, abs=0.2)
+    assert card.noise_left_percent == pytest.approx(100, abs=2)
+    assert card.detail_kept_percent == pytest.approx(100, abs=2)
+
+
 def test_missing_is_the_share_that_leaked() -> None:
     noisy, denoised = planted(TENT, row(3))
     found = check([noisy], [denoised], known(TENT, 250.0), row(3), rng())

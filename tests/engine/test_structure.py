@@ -123,7 +123,7 @@ def test_a_pattern_of_its_own_is_mixed() -> None:
 
 @pytest.mark.parametrize("psnr", [16.0, 20.0, 24.0])
 @pytest.mark.parametrize("kind", ["white", "poisson"])
-@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("seed", [5])
 def test_white_noise_on_dense_texture_can_not_be_told(
     kind: NoiseKind, seed: int, psnr: float
 ) -> None:
@@ -269,7 +269,7 @@ def test_a_disk_too_wide_costs() -> None:
         pytest.param(np.ones((21, 21)), id="nothing left to see"),
     ],
 )
-@pytest.mark.parametrize("kind", ["horizontal", "row_offsets", "isotropic"])
+@pytest.mark.parametrize("kind", ["row_offsets", "isotropic"])
 def test_any_mask_can_be_scored(kind: NoiseKind, mask: np.ndarray) -> None:
     found = score(planted(kind, 4), mask, OPTIONS, PATCH, measured(kind))
     assert 0 <= found.leak <= found.leak_bound <= 1

@@ -32,7 +32,7 @@ _SMOOTHING = 4.0  # px; gradients of this scale tell structure
 _LOST = 0.125  # of a lag's correlation, to call it a leak, and as many standard errors as
 _SURE = 4.0
 _LOBE = 0.06  # below zero, or above where noise is anticorrelated
-_MISSING = 0.5  # of the noise variance: a leak without lobes
+_MISSING = 0.75  # of the noise variance: a leak whatever the rest looks like
 _LOBE_ALONE = 0.2  # too large for any average of neighbours
 _SHARED = 0.08  # of the noise: neighbours share it
 _WIDEN = 0.06  # lost correlation: noise comes back through this lag
@@ -204,7 +204,7 @@ class _Comparison:
         (2L+1, 2L+1) bool: noise is correlated. Elsewhere it can't come back, but averaging
         neighbours, as every denoising does, leaves lobes.
     missing
-        Share of the noise variance that the residual lacks.
+        Share of the noise variance that the residual lacks, as far as known.
     """
 
     lost: Array
@@ -218,7 +218,7 @@ class _Comparison:
         reach = rho.shape[0] // 2
         expected, measured = drawn.mean(0), _central(noise.rho, reach)
         if noise.doubt > 1:  # nothing is known but the residual
-            expected, measured = np.zeros_like(rho), np.zeros_like(rho)
+            expected, measured, missing = np.zeros_like(rho), np.zeros_like(rho), 0.0
         expected[reach, reach] = measured[reach, reach] = 0
         strongest = expected.flat[np.abs(expected).argmax()]
         sign = -1.0 if strongest < -_LOST else 1.0
@@ -231,9 +231,10 @@ class _Comparison:
     @property
     def leaks(self) -> bool:
         lost = self.shared & (self.lost > np.maximum(self.sure, _LOST))
-        if lost.any() and (self.lobes.max() > _LOBE or self.missing > _MISSING):
+        if lost.any() and self.lobes.max() > _LOBE:
             return True
-        return bool((self.lobes > np.maximum(self.sure, _LOBE_ALONE)).any())
+        alone = self.lobes > np.maximum(self.sure, _LOBE_ALONE)
+        return bool(alone.any()) or self.missing > _MISSING
 
     @property
     def through(self) -> Array:

@@ -124,7 +124,8 @@ def _probe(denoise: Denoise, block: Array, noise: Noise, rng: np.random.Generato
     pairs = list(zip(draws, changes, strict=True))
     variance, left = means(noise_variance(noise, result)), means(np.mean(np.square(changes), 0))
     removed = np.stack([energies(draw - change) for draw, change in pairs])
-    expected = removed.mean(0)
+    expected = np.maximum(removed.mean(0), 1e-30)
+    scatter = np.std(removed / expected, (0, 1))
     expected[:, 0] = variance - 2 * means(np.mean([a * b for a, b in pairs], 0)) + left
     stray = energies(result)
     stray[:, 0] = 0
@@ -137,7 +138,7 @@ def _probe(denoise: Denoise, block: Array, noise: Noise, rng: np.random.Generato
         contrast=means(smooth**2) - means(smooth) ** 2,
         seen=energies(noisy - result),
         expected=expected,
-        scatter=np.broadcast_to(np.std(removed / removed.mean(0), (0, 1)), expected.shape),
+        scatter=np.broadcast_to(scatter, expected.shape),
         stray=stray,
         common=products(_octaves(result), scales),
         present=products(scales, scales),

@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 _SAMPLE_PIXELS = 2**21
 _LEAST_PIXELS = 2**14
 _BLOCK = 1024
+_AMONG = 16  # places along each axis; of few blocks not all shall lie in corners
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
     planes = [plane for plane in range(source.planes) if source.channel(plane) == channel]
     block = tuple(min(length, side) for length in source.size)
     wanted = max(1, pixels // math.prod(block))
+    among = max(wanted, _AMONG)
     rows, columns = (
-        _spread(range(0, length - n + 1, n), wanted)
+        _spread(range(0, length - n + 1, n), among)
         for length, n in zip(source.size, block, strict=True)
     )
-    grid = [(plane, y, x) for plane in _spread(planes, wanted) for y in rows for x in columns]
+    grid = [(plane, y, x) for plane in _spread(planes, among) for y in rows for x in columns]
     chosen = sorted(rng.choice(len(grid), min(wanted, len(grid)), replace=False))
     return [
         Spot(plane, ((y, y + block[0]), (x, x + block[1])))
