@@ -1,6 +1,8 @@
+import gc
 import itertools
 import threading
 import time
+import weakref
 
 import pytest
 from qtpy.QtCore import QThread, QTimer
@@ -8,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Failed, Finished, Progress, Started
-from napari_autostructn2v.plugin.worker import Run
+from napari_autostructn2v.plugin.worker import Done, Run
 
 STARTED = Started(("a",), "cpu", "float32")
 FINISHED = Finished(None, stopped=False)
@@ -185,3 +187,27 @@ def test_the_window_lives_while_a_run_is_busy(qtbot):
     timer.stop()
     gaps = sorted(b - a for a, b in itertools.pairwise(beats))
     assert gaps[int(0.9 * len(gaps))] < 0.1
+
+
+def test_what_a_run_has_worked_on_is_not_kept(qtbot):
+    """Though napari keeps the worker."""
+    image = Image()
+    gone = weakref.ref(image)
+
+    def begin(stop, image=image):
+        yield Done()
+
+    collect(qtbot, begin)
+    del image, begin
+    gc.collect()
+    assert gone() is None
+
+
+class Image:
+    """Large."""
+
+
+def test_a_cancelled_run_tells_nothing_more_and_finishes(qtbot):
+    events = collect(qtbot, until_stopped, act=lambda run: run.cancel())
+    assert FINISHED not in events
+    assert not any(isinstance(event, Finished) for event in events)

@@ -1,61 +1,135 @@
 """A real napari window and fake runs, so that the rooms are tested without training."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QThreadPool
 
+from napari_autostructn2v.engine.analysis import Finding
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.events import (
     Finished,
     MaskFound,
     NoiseMeasured,
+    Place,
+    Preview,
     Progress,
+    StageDone,
     Started,
     TileDone,
 )
+from napari_autostructn2v.engine.noise import Noise
+from napari_autostructn2v.engine.structure import Verdict
+from napari_autostructn2v.engine.traits import Variance
+from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.dock import DenoiseDock
+from napari_autostructn2v.plugin.jobs import Analyse, Analysed, Apply, Load, Loaded, Save, Saved
 
 SENTENCE = "Structured along x: neighbours predict 60 % of a pixel's noise."
+LINE = np.ones((1, 5), np.uint8)
+
+
+def finding(name="cells"):
+    rho = np.zeros((9, 9))
+    rho[4, 2:7] = 0.3, 0.6, 1, 0.6, 0.3
+    noise = Noise(rho, np.full((9, 9), 0.01), 5.0, 0.0, 0.0, 99 * rho, 50, Variance(25.0, 0.0))
+    return Finding(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
+
+
+def model(stages=("stage1", "stage2"), mask=LINE, config=None):
+    unit = SimpleNamespace(mask=mask, networks=dict.fromkeys(stages))
+    return SimpleNamespace(stages=tuple(stages), units=(unit,), config=config or Config())
 
 
 class FakeEngine:
-    """A run without training: each result is the image plus the stage's number, tile by tile.
+    """Runs without training: each result is the image plus the stage's number, tile by tile.
 
-    `error` is raised in Stage 2, between its tiles; `wait` makes Stage 1 train until it is
-    stopped.
+    `error` is raised in Stage 2, between its tiles; `wait` makes the training go on until it is
+    stopped; `quality` is reported. `jobs` are those that were asked for.
     """
 
-    def __init__(self, error=None, wait=False, tile=8, pause=0.0):
+    def __init__(self, error=None, wait=False, tile=8, pause=0.0, quality=None):
         self.error, self.wait, self.tile, self.pause = error, wait, tile, pause
-        self.budgets = []
+        self.quality = quality or {}
+        self.jobs = []
 
-    def __call__(self, image, config, sink):
-        self.budgets.append(str(config.budget))
-        return lambda stop: self.run(image.source(), sink, stop)
+    def __call__(self, job):
+        self.jobs.append(job)
+        match job:
+            case Analyse():
+                return lambda stop: self.analyse(job)
+            case Apply():
+                return lambda stop: self.apply(job, stop)
+            case Save():
+                return lambda stop: self.save(job)
+            case Load():
+                return lambda stop: iter([Loaded(job.path, model())])
+        return lambda stop: self.train(job, stop)
 
-    def run(self, source, sink, stop):
-        yield Started((source.name,), "cpu", "float32")
-        rho = np.zeros((9, 9))
-        rho[4, 2:7] = 0.3, 0.6, 1, 0.6, 0.3
-        yield NoiseMeasured(0, 0, rho, 5.0, "along x", 0.6, SENTENCE)
-        while self.wait and not stop.is_set():
-            time.sleep(0.005)
-            yield Progress("stage1", 1, 10, 0.5, 9.0)
-        yield from self.denoise(source, sink, "stage1", 1)
-        yield MaskFound(np.ones((1, 5), np.uint8), rho, "along x", 0.6)
-        yield from self.denoise(source, sink, "stage2", 2)
-        yield Finished(None, stopped=stop.is_set())
+    def analyse(self, job):
+        if self.error is not None:
+            raise self.error
+        found = finding(job.parts[0].name)
+        yield Analysed(job.parts, job.config, (found,), found)
 
-    def denoise(self, source, sink, stage, number):
-        target = sink.open(0, source, stage, source.dtype, stage == "stage2")
+    def save(self, job):
+        if self.error is not None:
+            raise self.error
+        job.path.write_bytes(b"model")
+        yield Saved(job.path)
+
+    def apply(self, job, stop):
+        yield Started(tuple(image.name for image in job.images), "cpu", "float32")
+        for number, image in enumerate(job.images):
+            yield from self.denoise(number, image.source(), job.sink, "stage1", 1)
+            yield from self.denoise(number, image.source(), job.sink, "stage2", 2)
+        yield Finished(job.model, stopped=stop.is_set())
+
+    def train(self, job, stop):
+        given = job.config.structure.mask
+        mask = LINE if given is None else np.array(given, np.uint8)
+        found = finding(job.parts[0].name)
+        yield Started(tuple(part.name for part in job.parts), "cpu", "float32")
+        yield NoiseMeasured(0, 0, found.noise.rho, 5.0, "along x", 0.6, SENTENCE)
+        yield Analysed(job.parts, job.config, (found,), found)
+        place = Place(0, 0, ((0, 4), (0, 4)))
+        stages = ["stage1"] * job.config.run_stage1 + ["stage2"]
+        for stage in stages:
+            if stage == "stage2":
+                yield MaskFound(mask, found.noise.rho, "along x", 0.6)
+            stopped = None
+            while self.wait and not stop.is_set():
+                time.sleep(0.005)
+                yield Progress(stage, 1, 10, 0.5, 9.0)
+                if job.preview() is not None:
+                    yield Preview(stage, 1, np.zeros((4, 4), np.float32), place)
+                stopped = "stopped"
+            if stopped:
+                job.sink.cut_short(stage)
+            yield StageDone(stage, 1, 0.1, 0.5, stopped)
+            if stopped:
+                break
+        trained = stages[: stages.index(stage) + 1]
+        known = ["stage1"] * (job.start is not None) + trained
+        for number, image in enumerate(job.images):
+            for each in dict.fromkeys(known):
+                yield from self.denoise(number, image.source(), job.sink, each, int(each[-1]))
+        report = {"quality": self.quality}
+        yield Finished(model(dict.fromkeys(known), mask, job.config), stop.is_set(), report)
+
+    def denoise(self, image, source, sink, stage, number):
+        target = sink.open(image, source, stage, source.dtype, stage == "stage2")
+        if target is None:
+            return
         try:
-            yield from self.fill(target, source, stage, number)
+            yield from self.fill(image, target, source, stage, number)
             target.commit()
         finally:
             target.keep_partial()
 
-    def fill(self, target, source, stage, number):
+    def fill(self, image, target, source, stage, number):
         height, width = source.size
         tops = range(0, height, self.tile)
         total = source.planes * len(tops)
@@ -68,7 +142,15 @@ class FakeEngine:
                 target.write(plane, ((top, bottom), (0, width)), block)
                 time.sleep(self.pause)
                 done = plane * len(tops) + i + 1
-                yield TileDone(stage, 0, plane, ((top, bottom), (0, width)), done, total)
+                yield TileDone(stage, image, plane, ((top, bottom), (0, width)), done, total)
+
+
+@pytest.fixture(autouse=True)
+def remembered(tmp_path, monkeypatch):
+    """What is remembered goes to a file of the test's own."""
+    path = tmp_path / "settings.json"
+    monkeypatch.setattr(settings, "settings_file", lambda: path)
+    return path
 
 
 @pytest.fixture
@@ -93,14 +175,22 @@ def open_dock(make_napari_viewer, qtbot):
 
 
 @pytest.fixture
-def denoise(qtbot):
+def wait_idle(qtbot):
+    def wait(dock):
+        qtbot.waitUntil(lambda: not dock.is_running, timeout=10_000)
+
+    return wait
+
+
+@pytest.fixture
+def denoise(wait_idle):
     """Press Denoise and wait until the dock is idle again."""
 
     def press(dock, act=None):
-        dock.denoise.click()
+        dock.panels.denoise.click()
         assert dock.is_running
         if act is not None:
             act()
-        qtbot.waitUntil(lambda: not dock.is_running, timeout=10_000)
+        wait_idle(dock)
 
     return press

@@ -20,37 +20,41 @@ class OutOfMemory(RuntimeError):
 
 
 def enabled(dock):
-    return dock.denoise.isEnabled(), dock.stop.isEnabled()
+    return dock.panels.denoise.isEnabled(), dock.panels.train.stop.isEnabled()
 
 
 def test_without_an_image_the_dock_says_what_to_do(open_dock):
     viewer, dock = open_dock()
     assert enabled(dock) == (False, False)
-    assert dock.image_note.text() == "Open an image: File > Open, or File > Open Sample."
+    assert (
+        dock.panels.inputs.image_note.text() == "Open an image: File > Open, or File > Open Sample."
+    )
     viewer.add_labels(np.zeros((8, 8), np.uint8))
     assert enabled(dock) == (False, False)
     viewer.add_image(PIXELS, name="a")
     assert enabled(dock) == (True, False)
-    assert dock.image_note.text() == "Y X   24 x 16   float32"
+    assert dock.panels.inputs.image_note.text() == "Y X   24 x 16   float32"
 
 
 def test_the_list_follows_the_layers(open_dock):
     viewer, dock = open_dock(data=PIXELS)
     viewer.add_image(PIXELS, name="hidden", visible=False)
-    assert dock.layer.name == "cells"
+    assert dock.panels.inputs.layer.name == "cells"
     viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="photo", rgb=True)
-    assert dock.layer.name == "photo", "the newest that can be seen"
+    assert dock.panels.inputs.layer.name == "photo", "the newest that can be seen"
     viewer.layers.remove("hidden")
-    assert "colour (RGB)" in dock.image_note.text()
+    assert "colour (RGB)" in dock.panels.inputs.image_note.text()
     assert enabled(dock) == (False, False)
     viewer.layers["cells"].name = "nuclei"
-    assert [dock.image.itemText(i) for i in range(dock.image.count())] == ["nuclei", "photo"]
+    assert [
+        dock.panels.inputs.image.itemText(i) for i in range(dock.panels.inputs.image.count())
+    ] == ["nuclei", "photo"]
     viewer.layers.remove("photo")
-    assert dock.layer is viewer.layers["nuclei"]
+    assert dock.panels.inputs.layer is viewer.layers["nuclei"]
     assert enabled(dock) == (True, False)
-    dock.image.activated.emit(0)
+    dock.panels.inputs.image.activated.emit(0)
     viewer.add_image(PIXELS, name="later")
-    assert dock.layer is viewer.layers["nuclei"], "what the user has chosen stays"
+    assert dock.panels.inputs.layer is viewer.layers["nuclei"], "what the user has chosen stays"
     viewer.layers.clear()
     assert enabled(dock) == (False, False)
 
@@ -62,14 +66,14 @@ def test_through_napari_s_proxy_the_same_layers_are_met(make_napari_viewer):
     layer = viewer.add_image(PIXELS)
     dock = DenoiseDock(PublicOnlyProxy(viewer))
     viewer.window.add_dock_widget(dock)
-    assert dock.layer is layer
+    assert dock.panels.inputs.layer is layer
 
 
 def test_a_run_tells_the_verdict_and_ends_idle(open_dock, denoise):
     _viewer, dock = open_dock(data=PIXELS)
     denoise(dock, act=lambda: enabled(dock) == (False, True))
-    assert dock.verdict.text().startswith("Structured along x")
-    assert dock.progress.text.text() == "Done"
+    assert dock.panels.noise.verdict.text().startswith("Structured along x")
+    assert dock.panels.train.progress.text.text() == "Done"
     assert enabled(dock) == (True, False)
 
 
@@ -85,14 +89,14 @@ def test_after_a_failure_the_next_run_works(open_dock, denoise, fake_engine, err
     engine = fake_engine(error=error)
     viewer, dock = open_dock(engine, PIXELS)
     denoise(dock)
-    assert dock.message.text().startswith(f"Error: {text}")
-    assert dock.progress.text.text() == "Failed"
+    assert dock.panels.train.message.text().startswith(f"Error: {text}")
+    assert dock.panels.train.progress.text.text() == "Failed"
     assert enabled(dock) == (True, False)
     assert "cells Stage 1" in viewer.layers, "what was complete stays"
     assert "cells Stage 2 (partial)" in viewer.layers, "half a result says so"
     engine.error = None
     denoise(dock)
-    assert dock.message.text() == ""
+    assert dock.panels.train.message.text() == ""
     np.testing.assert_array_equal(viewer.layers["cells Stage 2"].data, PIXELS + 2)
 
 
@@ -100,49 +104,50 @@ def test_stop_keeps_what_was_learned(open_dock, denoise, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
 
     def stop():
-        qtbot.waitUntil(lambda: dock.progress.text.text() == "Training Stage 1 on cpu")
-        dock.stop.click()
+        qtbot.waitUntil(lambda: dock.panels.train.progress.text.text() == "Training Stage 1 on cpu")
+        dock.panels.train.stop.click()
         assert enabled(dock) == (False, True)
-        assert dock.stop.text() == "S&top now"
-        dock.stop.click()
+        assert dock.panels.train.stop.text() == "S&top now"
+        dock.panels.train.stop.click()
         assert enabled(dock) == (False, False)
 
     denoise(dock, act=stop)
-    assert dock.progress.text.text() == "Stopped early"
-    assert "cells Stage 2" in viewer.layers
+    assert dock.panels.train.progress.text.text() == "Stopped early"
+    assert "cells Stage 1 (stopped)" in viewer.layers
     assert enabled(dock) == (True, False)
-    assert dock.stop.text() == "S&top"
+    assert dock.panels.train.stop.text() == "S&top"
 
 
 def test_a_budget_that_is_not_understood_is_told_beside_it(open_dock, fake_engine, denoise):
     engine = fake_engine()
     _viewer, dock = open_dock(engine, PIXELS)
-    dock.budget.setEditText("soon")
-    dock.denoise.click()
+    dock.panels.inputs.budget.setEditText("soon")
+    dock.panels.denoise.click()
     assert not dock.is_running
-    assert "Budget 'soon' is not understood" in dock.budget_note.text()
-    dock.budget.setEditText("30 steps")
-    assert dock.budget_note.isHidden()
+    assert "Budget 'soon' is not understood" in dock.panels.inputs.budget_note.text()
+    dock.panels.inputs.budget.setEditText("30 steps")
+    assert dock.panels.inputs.budget_note.isHidden()
     denoise(dock)
-    dock.budget.setCurrentText("until it stops improving")
+    dock.panels.inputs.budget.setCurrentText("until it stops improving")
     denoise(dock)
-    assert engine.budgets == ["30steps", "converged"]
+    assert [str(job.config.budget) for job in engine.jobs] == ["30steps", "converged"]
 
 
 def test_by_keyboard(open_dock, qtbot, fake_engine):
     _viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
-    dock.image.setFocus()
+    dock.panels.inputs.image.setFocus()
     qtbot.wait(50)
-    for expected in (dock.budget, dock.denoise):
+    inputs = dock.panels.inputs
+    for expected in (inputs.region_box, inputs.budget, dock.panels.denoise):
         qtbot.keyClick(dock.focusWidget(), Qt.Key.Key_Tab)
         assert dock.focusWidget() is expected
-    dock.budget.setFocus()
-    qtbot.keyClick(dock.budget, Qt.Key.Key_Return)
+    dock.panels.inputs.budget.setFocus()
+    qtbot.keyClick(dock.panels.inputs.budget, Qt.Key.Key_Return)
     assert dock.is_running
-    assert dock.focusWidget() is dock.stop
-    qtbot.keyClick(dock.stop, Qt.Key.Key_Return)
+    assert dock.focusWidget() is dock.panels.train.stop
+    qtbot.keyClick(dock.panels.train.stop, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: not dock.is_running)
-    assert dock.focusWidget() is dock.denoise
+    assert dock.focusWidget() is dock.panels.denoise
 
 
 @pytest.mark.parametrize("way", ["hide", "remove"])
@@ -151,11 +156,11 @@ def test_closing_the_panel_stops_the_run_and_keeps_what_was_learned(
 ):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
     panel = dock.parentWidget()
-    dock.denoise.click()
+    dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
     panel.title.hide_button.click() if way == "hide" else panel.title.close_button.click()
     del dock, panel
-    qtbot.waitUntil(lambda: "cells Stage 2" in viewer.layers)
+    qtbot.waitUntil(lambda: "cells Stage 1 (stopped)" in viewer.layers)
     assert QThreadPool.globalInstance().waitForDone(5000)
 
 
@@ -165,7 +170,7 @@ def test_behind_a_tab_floating_or_minimised_the_run_goes_on(open_dock, fake_engi
     panel = dock.parentWidget()
     other = viewer.window.add_dock_widget(QWidget(), name="Other", area="right")
     window.tabifyDockWidget(panel, other)
-    dock.denoise.click()
+    dock.panels.denoise.click()
     for act in (
         other.raise_,
         panel.raise_,
@@ -177,8 +182,8 @@ def test_behind_a_tab_floating_or_minimised_the_run_goes_on(open_dock, fake_engi
         act()
         qtbot.wait(400)
         assert dock.is_running
-        assert not dock._run.is_stopping
-    dock.stop.click()
+        assert not dock.session.run.is_stopping
+    dock.panels.train.stop.click()
     qtbot.waitUntil(lambda: not dock.is_running)
 
 
@@ -189,7 +194,7 @@ def test_napari_knows_that_a_run_is_on(open_dock, denoise, fake_engine):
     def look_and_stop():
         assert tasks.is_busy()
         assert any("Denoise cells" in text for text in tasks.get_status())
-        dock.stop.click()
+        dock.panels.train.stop.click()
 
     denoise(dock, act=look_and_stop)
     assert not tasks.is_busy()
@@ -197,9 +202,8 @@ def test_napari_knows_that_a_run_is_on(open_dock, denoise, fake_engine):
 
 def test_closing_the_viewer_ends_the_run(open_dock, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
-    dock.denoise.click()
+    dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
-    assert QThreadPool.globalInstance().activeThreadCount() == 1
     viewer.close()
     assert QThreadPool.globalInstance().waitForDone(2000)
     qtbot.waitUntil(lambda: not WorkerBase._worker_set)
@@ -207,7 +211,7 @@ def test_closing_the_viewer_ends_the_run(open_dock, fake_engine, qtbot):
 
 def test_destroying_the_dock_ends_the_run(open_dock, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
-    dock.denoise.click()
+    dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
     viewer.window.remove_dock_widget(dock)
     with qtbot.waitSignal(dock.destroyed):
@@ -237,5 +241,5 @@ def test_the_manifest_opens_this_dock(make_napari_viewer, npe2pm):
         _panel, dock = viewer.window.add_plugin_dock_widget("napari-autostructn2v", "Denoise")
         assert isinstance(dock, DenoiseDock)
         viewer.open_sample("napari-autostructn2v", "horizontal")
-        assert dock.layer.name == "filaments"
-        assert dock.denoise.isEnabled()
+        assert dock.panels.inputs.layer.name == "filaments"
+        assert dock.panels.denoise.isEnabled()

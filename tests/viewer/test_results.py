@@ -3,14 +3,10 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.plugin.lags import centred, highest_off_centre, reach
+from napari_autostructn2v.plugin.noise_layers import place_panel
 from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.writing import (
-    LayerSink,
-    centred,
-    highest_off_centre,
-    place_panel,
-    reach,
-)
+from napari_autostructn2v.plugin.writing import LayerSink
 
 PIXELS = np.arange(2 * 24 * 16, dtype=np.uint16).reshape(2, 24, 16)
 
@@ -32,10 +28,11 @@ def test_a_run_adds_the_noise_the_mask_and_both_stages(open_dock, denoise):
     assert [layer.name for layer in viewer.layers] == [
         "cells",
         "cells autocorrelation",
-        "cells Stage 1",
         "cells mask",
+        "cells Stage 1",
         "cells Stage 2",
     ]
+    assert [layer.visible for layer in viewer.layers] == [True, True, True, False, True]
     for number in (1, 2):
         result = viewer.layers[f"cells Stage {number}"]
         np.testing.assert_array_equal(result.data, PIXELS + number)
@@ -50,7 +47,8 @@ def test_a_run_adds_the_noise_the_mask_and_both_stages(open_dock, denoise):
     assert isinstance(mask, Labels)
     assert mask.data.sum() == 5
     assert set(np.unique(mask.data)) == {0, 1}
-    assert mask.data[4, 2:7].all(), "centred on the same lags as the autocorrelation"
+    row, column = (side // 2 for side in mask.data.shape)
+    assert mask.data[row, column - 2 : column + 3].all(), "centred on the autocorrelation's lags"
     for panel in (rho, mask):
         assert panel.units == source.units[1:]
         assert panel.axis_labels == ("y", "x")
@@ -71,11 +69,12 @@ def test_earlier_results_are_kept(open_dock, denoise):
     viewer, dock = open_dock(data=PIXELS[0])
     denoise(dock)
     first = viewer.layers["cells Stage 2"]
-    assert dock.layer is viewer.layers["cells"], "the choice does not jump to a result"
+    chosen = dock.panels.inputs.layer
+    assert chosen is viewer.layers["cells"], "the choice does not jump to a result"
     denoise(dock)
     assert first in viewer.layers
     assert "cells Stage 2 [1]" in viewer.layers
-    assert len(viewer.layers) == 9
+    assert len(viewer.layers) == 7, "of the noise there is one picture"
 
 
 def test_a_result_removed_during_the_run_is_not_missed(open_dock, denoise, fake_engine, qtbot):
@@ -87,7 +86,7 @@ def test_a_result_removed_during_the_run_is_not_missed(open_dock, denoise, fake_
 
     denoise(dock, act=remove)
     assert "cells Stage 1" not in viewer.layers
-    assert dock.message.text() == ""
+    assert dock.panels.train.message.text() == ""
 
 
 def test_tiles_appear_while_they_are_computed(open_dock, denoise, fake_engine, qtbot):
@@ -145,7 +144,7 @@ def test_units_are_used_by_napari_with_all_layers(open_dock, denoise, recwarn):
 
 def test_what_the_engine_keeps_of_a_half_filled_result_says_so(make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
-    sink = LayerSink(viewer, snapshot(viewer.add_image(PIXELS, name="a")))
+    sink = LayerSink(viewer, [snapshot(viewer.add_image(PIXELS, name="a"))])
     source = as_source(PIXELS)
     kept = sink.open(0, source, "stage1", np.dtype(np.uint16), False)
     dropped = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
@@ -167,7 +166,7 @@ def test_large_results_go_to_disk_and_leave_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     viewer = make_napari_viewer()
     layer = viewer.add_image(PIXELS, name="big")
-    sink = LayerSink(viewer, snapshot(layer), in_memory=100)
+    sink = LayerSink(viewer, [snapshot(layer)], in_memory=100)
     source = as_source(PIXELS)
     target = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
     qtbot.waitUntil(lambda: "big Stage 2" in viewer.layers)

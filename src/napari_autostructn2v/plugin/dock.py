@@ -7,354 +7,435 @@ behind another tab, or in a minimised window, goes on. Closing the window ends t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, cast
 
-from napari.layers import Image
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QHideEvent, QKeyEvent
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDockWidget,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
+from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QVBoxLayout, QWidget
 
 from napari_autostructn2v.engine.config import Budget, Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import (
+    Checked,
     Event,
     Failed,
     Finished,
-    MaskFound,
-    NoiseMeasured,
-    TileDone,
+    Preview,
+    Progress,
+    Started,
     Warning,  # noqa: A004 - the event's name in the design
 )
-from napari_autostructn2v.engine.source import Source
-from napari_autostructn2v.plugin.progress import ProgressPanel
-from napari_autostructn2v.plugin.reading import LayerSnapshot, describe, snapshot
-from napari_autostructn2v.plugin.worker import Engine, Run, StopFlag
-from napari_autostructn2v.plugin.writing import KIND, LayerSink, warm_up
+from napari_autostructn2v.plugin import settings
+from napari_autostructn2v.plugin.comparison import Comparison
+from napari_autostructn2v.plugin.jobs import Analysed, Job, Loaded, Saved, engine
+from napari_autostructn2v.plugin.live import LiveView
+from napari_autostructn2v.plugin.noise_layers import NoiseLayers
+from napari_autostructn2v.plugin.note import sentence
+from napari_autostructn2v.plugin.panels import Panels
+from napari_autostructn2v.plugin.reading import LayerSnapshot
+from napari_autostructn2v.plugin.recipe import write_down
+from napari_autostructn2v.plugin.region import parts
+from napari_autostructn2v.plugin.session import Plan, Session
+from napari_autostructn2v.plugin.worker import Engine, Run
+from napari_autostructn2v.plugin.writing import LayerSink
 
-if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model import Model
-
-_BUDGETS = ("20 s", "1 min", "2 min", "10 min", "until it stops improving")
-_MIN_WIDTH = 290
+_MIN_WIDTH = 300
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment
 
 _busy: set[DenoiseDock] = set()  # keeps a closed panel until its run has ended
 
 
-def engine(image: LayerSnapshot, config: Config, sink: LayerSink) -> Engine:
-    """Make a run of the real engine, imported in the worker thread because it brings torch.
-
-    A training that was stopped still denoises the image with what it has learned, unless Stop is
-    pressed again.
-    """
-
-    def begin(stop: StopFlag) -> Iterator[Event]:
-        from napari_autostructn2v.engine import pipeline
-
-        warm_up()
-        source = image.source()
-        for event in pipeline.run(source, config, sink=sink, stop=stop):
-            if isinstance(event, Finished) and event.stopped and not sink.used:
-                yield from _tiles(event.model, source, config, sink, stop)
-            yield event
-
-    return begin
-
-
-def _tiles(
-    model: Model, source: Source, config: Config, sink: LayerSink, stop: StopFlag
-) -> Iterator[Event]:
-    from napari_autostructn2v.engine import pipeline
-
-    if not model.units or stop.again.is_set():
-        return
-    for event in pipeline.apply(
-        model,
-        source,
-        sink=sink,
-        device=config.device,
-        tile=config.tile,
-        dtype=config.dtype,
-        stop=stop.again,
-    ):
-        if isinstance(event, Failed):
-            raise event.error
-        if isinstance(event, TileDone):
-            yield event
-
-
 class DenoiseDock(QWidget):
-    """Parameters: the viewer, and what makes a run of an image (tests put a fake here)."""
+    """Parameters: the viewer, and what makes a run of a job (tests put a fake here)."""
 
-    def __init__(
-        self,
-        napari_viewer: Any,
-        make_engine: Callable[[LayerSnapshot, Config, LayerSink], Engine] = engine,
-    ) -> None:
+    def __init__(self, napari_viewer: Any, make_engine: Callable[[Job], Engine] = engine) -> None:
         super().__init__()
         # napari hands plugins a proxy that wraps a layer anew at each access; what is compared
         # and kept here is the layer itself.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._make_engine = make_engine
-        self._layers: list[Image] = []
-        self._picked = False
-        self._run: Run | None = None
+        self.session = Session(make_engine)
+        self.panels = Panels(self._viewer, self.session)
         self._sink: LayerSink | None = None
+        self._live: LiveView | None = None
+        self._had_layers = False
+        self._noise_layers = NoiseLayers(self._viewer, self.session.mask)
+        self._comparison = Comparison(self._viewer)
         self._closed_check = QTimer(self)
         self._closed_check.setSingleShot(True)
         self._closed_check.setInterval(_SETTLED_MS)
-        self._closed_check.timeout.connect(self._stop_if_closed)
-        self._build()
-        for signal in ("inserted", "removed", "reordered"):
-            getattr(self._viewer.layers.events, signal).connect(self._sync_layers)
-        self._sync_layers()
-
-    def _build(self) -> None:
+        self._closed_check.timeout.connect(self._rest_if_closed)
+        self._turned_to: QWidget | None = None
+        self._turning = QTimer(self)
+        self._turning.setSingleShot(True)
+        self._turning.timeout.connect(self._turn)
         self.setWindowTitle("Denoise")
         self.setMinimumWidth(_MIN_WIDTH)
-        self.image = QComboBox()
-        self.image.setToolTip("The image layer to denoise")
-        # A long layer name must not widen the panel.
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.image.setMinimumContentsLength(12)
-        self.image_note = _note("image_note")
-        self.budget = QComboBox()
-        self.budget.setEditable(True)
-        self.budget.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.budget.addItems(_BUDGETS)
-        field = Config.model_fields["budget"]
-        self.budget.setCurrentIndex([Budget.parse(b) for b in _BUDGETS].index(field.default))
-        self.budget.setToolTip(
-            f"{field.description}. Choose one, or write a time (90 s, 5 min), "
-            "a number of steps (200 steps) or of epochs (20 epochs)"
-        )
-        self.budget_note = _note("budget_note")
-        self.denoise = QPushButton("&Denoise")
-        self.denoise.setMinimumHeight(34)
-        font = self.denoise.font()
-        font.setBold(True)
-        self.denoise.setFont(font)
-        self.denoise.setToolTip(
-            "Measure the noise, train on this image, and add the result as a new layer"
-        )
-        self.stop = QPushButton("S&top")
-        self.stop.setMinimumHeight(34)
-        self.stop.setToolTip(
-            "End the training and denoise the image with what was learned; "
-            "press again to end that too"
-        )
-        self.progress = ProgressPanel()
-        self.verdict = _note("verdict")
-        self.message = _note("message")
-
-        form = QGridLayout()
-        form.setColumnStretch(1, 1)
-        form.addWidget(_buddy("&Image", self.image), 0, 0)
-        form.addWidget(self.image, 0, 1)
-        form.addWidget(self.image_note, 1, 1)
-        form.addWidget(_buddy("&Budget", self.budget), 2, 0)
-        form.addWidget(self.budget, 2, 1)
-        form.addWidget(self.budget_note, 3, 1)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.denoise, 2)
-        buttons.addWidget(self.stop, 1)
         layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addLayout(buttons)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.verdict)
-        layout.addWidget(self.message)
-        layout.addStretch()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.panels)
+        self._recall()
+        self._connect()
+        self._on_input()
+        self.panels.show_model(self.session)
 
-        order = (self.image, self.budget, self.denoise, self.stop)
-        for before, after in pairwise(order):
-            QWidget.setTabOrder(before, after)
-        self.image.currentIndexChanged.connect(self._update)
-        self.image.activated.connect(self._pick)
-        self.budget.editTextChanged.connect(self.budget_note.hide)
-        self.denoise.clicked.connect(self._start)
-        self.stop.clicked.connect(self._stop)
-
-    @property
-    def layer(self) -> Image | None:
-        """The chosen image layer."""
-        index = self.image.currentIndex()
-        return self._layers[index] if 0 <= index < len(self._layers) else None
+    def _connect(self) -> None:
+        session, panels = self.session, self.panels
+        train, result, model = panels.train, panels.result, panels.model
+        for signal, slot in (
+            (panels.inputs.changed, self._on_input),
+            (panels.inputs.budget_changed, self._on_budget),
+            (panels.denoise.clicked, self._denoise),
+            (panels.noise.analyse_wanted, self._analyse),
+            (panels.noise.layers_wanted, self._show_layers),
+            (panels.editor.options_changed, self._on_options),
+            (train.stop.clicked, self._stop),
+            (train.go_on.clicked, self._go_on),
+            (train.cancel.clicked, self._cancel),
+            (train.preview_changed, self._set_preview),
+            (result.preview.clicked, self._preview),
+            (result.apply.clicked, self._apply),
+            (result.hold.pressed, partial(self._comparison.hold, True)),
+            (result.hold.released, partial(self._comparison.hold, False)),
+            (result.curtain.clicked, self._compare(self._comparison.show_curtain)),
+            (result.residual.clicked, self._compare(lambda _: self._comparison.add_residual())),
+            (model.save_wanted, lambda path: self._begin(session.save(path))),
+            (model.load_wanted, lambda path: self._begin(session.load(path))),
+            (model.script.clicked, lambda: self._copy("script")),
+            (model.command.clicked, lambda: self._copy("command")),
+            (model.batch.running_changed, self._update),
+            (panels.form.changed, self._on_form),
+            (panels.form.invalid, self._update),
+            (self._comparison.changed, self._update),
+            (session.told, self._on_event),
+            (session.finished, self._on_finished),
+            (session.changed, self._on_known),
+            (session.mask.changed, self._update),
+            # Not a method of this widget: it is gone by then.
+            (self.destroyed, partial(_let_go, self._comparison, self._noise_layers)),
+        ):
+            signal.connect(slot)
 
     @property
     def is_running(self) -> bool:
-        return self._run is not None
+        return self.session.is_running
 
-    def _pick(self) -> None:
-        self._picked = True
+    # What the user does
 
-    def _sync_layers(self) -> None:
-        """List the image layers. The newest is chosen, until the user chooses one."""
-        chosen = self.layer
-        layers = [layer for layer in self._viewer.layers if _can_be_chosen(layer)]
-        for layer in layers:
-            if layer not in self._layers:
-                for signal in ("name", "data", "axis_labels"):
-                    getattr(layer.events, signal).connect(self._sync_layers)
-        for layer in self._layers:
-            if layer not in layers:
-                layer.events.disconnect(self._sync_layers)
-        self._layers = layers
-        self.image.blockSignals(True)
-        self.image.clear()
-        self.image.addItems([layer.name for layer in layers])
-        if chosen not in layers or not (self._picked or self.is_running):
-            self._picked = False
-            chosen = _newest(layers)
-        self.image.setCurrentIndex(layers.index(chosen) if chosen is not None else -1)
-        self.image.blockSignals(False)
+    def _on_input(self) -> None:
+        """Other images may be chosen."""
+        try:
+            images = self.panels.inputs.images()
+        except InputError:  # said beside them
+            images = []
+        if not self.session.is_of(images):
+            self._noise_layers.leave()
+        self.session.set_images(images)
+        self._update()
+
+    def _denoise(self) -> None:
+        self._train(self.session.plan)
+
+    def _go_on(self) -> None:
+        self._train(self.session.further)
+
+    def _train(self, plan: Callable[[Config], Plan]) -> None:
+        asked = self._asked()
+        if asked is None:
+            return
+        config, chosen = asked
+        images, region = self.session.images, self.panels.inputs
+        self._sink = self._new_sink(images)
+        self._live = LiveView(self._viewer, images[0], lambda: region.region, self)
+        self._set_preview()
+        self.panels.result.card.clear()
+        run = self.session.train(plan(config), chosen, self._sink, self._live.place)
+        self._follow(run, trains=True)
+
+    def _analyse(self) -> None:
+        asked = self._asked()
+        if asked is not None:
+            self.panels.noise.show_noise("Measuring the noise…", "")
+            self.panels.folds["mask"].expand()
+            self._begin(self.session.analyse(asked[1], asked[0]))
+
+    def _asked(self) -> tuple[Config, list[LayerSnapshot]] | None:
+        """Read what to do, and on what, as the layers are now; what is wrong is said there."""
+        self._on_input()
+        inputs, form = self.panels.inputs, self.panels.form
+        budget = inputs.take_budget()
+        if budget is None or not form.is_valid or not self.session.images:
+            return None
+        try:
+            chosen = inputs.parts(list(self.session.images))
+        except InputError as error:
+            inputs.region_note.say(sentence(error))
+            return None
+        return form.config().model_copy(update={"budget": budget}), chosen
+
+    def _apply(self) -> None:
+        self._on_input()
+        self._use_model(self.session.images)
+
+    def _preview(self) -> None:
+        region = self.panels.inputs.region
+        self._on_input()
+        try:
+            chosen = parts(
+                self._viewer,
+                self.session.images,
+                "view" if region == "whole" else region,
+                plane_only=True,
+            )
+        except InputError as error:
+            self.panels.result.note.say(sentence(error))
+        else:
+            self._use_model(chosen)
+
+    def _use_model(self, images: Sequence[LayerSnapshot]) -> None:
+        trained = self.session.trained
+        if trained is not None and images:
+            self._sink = self._new_sink(images, wanted=trained.recommended)
+            self._follow(self.session.apply(images, self.panels.form.config(), self._sink))
+
+    def _new_sink(self, images: Sequence[LayerSnapshot], **options: Any) -> LayerSink:
+        sink = LayerSink(self._viewer, images, **options)
+        sink.shown.connect(self._comparison.add)
+        return sink
+
+    def _stop(self) -> None:
+        if self.session.run is not None:
+            self.session.run.stop()
+            self.panels.train.progress.stopping()
+            self._update()
+
+    def _cancel(self) -> None:
+        """Take away at once what the run has made; it ends when its thread does."""
+        if self.session.run is not None:
+            self.session.run.cancel()
+            self._take_away()
+            self.panels.train.progress.stopping()
+            self._update()
+
+    def _take_away(self) -> None:
+        if self._sink is not None:
+            self._sink.remove_all()
+        if self._live is not None:
+            self._live.close()
+        if not self._had_layers:
+            self._noise_layers.hide()
+
+    def _set_preview(self) -> None:
+        if self._live is not None:
+            train = self.panels.train
+            self._live.set(train.live.isChecked(), train.split.isChecked())
+
+    def _show_layers(self, on: bool) -> None:
+        measured = self.session.measured
+        if not on:
+            self._noise_layers.hide()
+        elif measured is not None:
+            first = [finding for finding in measured.findings if finding.image == 0]
+            rho = {finding.channel: finding.noise.rho for finding in first}
+            self._noise_layers.show(self.session.images[0], rho)
+
+    def _compare(self, action: Callable[[bool], None]) -> Callable[[bool], None]:
+        """Make a slot of a comparison; what is in its way is said below the buttons."""
+
+        def act(on: bool) -> None:
+            self.panels.result.note.say("")
+            try:
+                action(on)
+            except InputError as error:
+                self.panels.result.note.say(sentence(error))
+            self._update()
+
+        return act
+
+    def _copy(self, kind: Literal["script", "command"]) -> None:
+        config = self.panels.form.config() if self.panels.form.is_valid else Config()
+        text = write_down(kind, self.session, config)
+        QApplication.clipboard().setText(text)
+        whole = self.panels.inputs.region == "whole"
+        self.panels.model.note.say(
+            f"The {kind} is on the clipboard." + ("" if whole else " It trains on whole images.")
+        )
+
+    def _on_budget(self, budget: Budget) -> None:
+        form = self.panels.form
+        if form.is_valid:
+            form.set_config(form.config().model_copy(update={"budget": budget}))
+
+    def _on_options(self) -> None:
+        """The mask editor has other options; the form keeps them, with what it shows itself."""
+        form = self.panels.form
+        if form.is_valid:
+            structure = self.panels.editor.options
+            form.set_config(form.config().model_copy(update={"structure": structure}))
+
+    def _on_form(self, config: Config) -> None:
+        """A setting, or all by a preset, is another."""
+        self.panels.inputs.set_budget(config.budget)
+        self.panels.inputs.set_axes(config.axes)
+        if config.structure != self.panels.editor.options:
+            self.panels.editor.set_options(config.structure)
+            self._noise_layers.leave()
+            self.session.forget_noise()
+        self._update()
+
+    # What a run tells
+
+    def _follow(self, run: Run, *, trains: bool = False) -> None:
+        """Begin a run that denoises, and show how it goes."""
+        self.panels.train.begin(run.finished, run.title, trains=trains)
+        self._begin(run)
+        self._turn_to("train")
+        self.panels.train.stop.setFocus()
+
+    def _begin(self, run: Run) -> None:
+        self._had_layers = self._noise_layers.are_shown
+        for note in (self.panels.train.message, self.panels.result.note, self.panels.model.note):
+            note.say("")
+        _busy.add(self)
+        run.finished.connect(partial(_busy.discard, self))
+        self.destroyed.connect(run.abort)
+        run.start()
+        self._update()
+        self._remember()
+
+    def _on_event(self, event: object) -> None:
+        panels = self.panels
+        panels.train.progress.show_event(cast("Event", event))
+        match event:
+            case Started():
+                panels.device.say(f"Device: {_in_words(event.device)}")
+            case Progress():
+                panels.train.curves.add(event)
+            case Preview() if self._live is not None:
+                self._live.show_event(event)
+            case Analysed():
+                self._show_layers(panels.noise.as_layers.isChecked())
+                self._turn_to("train" if self._sink is not None else "mask")
+            case Checked(repaired=True):
+                panels.train.message.say(f"{event.sentence} Stage 2 begins anew, more is hidden.")
+            case Warning():
+                panels.train.message.say(f"Note: {event.message}")
+            case Finished():
+                panels.show_model(self.session)
+                self._turn_to("result")
+            case Failed():
+                panels.show_model(self.session)
+                panels.train.message.say(f"Error: {sentence(event.message)}")
+                panels.folds["train"].expand()
+                self._turn_to("train")
+            case Loaded():
+                panels.show_model(self.session)
+                panels.model.note.say("Denoise the image with it: 3 Result, Denoise layer.")
+            case Saved():
+                panels.show_model(self.session)
+                panels.model.note.say(f"Saved as {event.path}.")
+
+    def _turn_to(self, name: str) -> None:
+        """Scroll there, when all that has just changed has its height."""
+        self._turned_to = self.panels.folds[name]
+        self._turning.start()
+
+    def _turn(self) -> None:
+        if self._turned_to is not None:
+            self.panels.ensureWidgetVisible(self._turned_to)
+
+    def _on_finished(self, cancelled: bool) -> None:
+        focused = self.focusWidget() in (self.panels.train.stop, self.panels.train.cancel)
+        sink, live = self._sink, self._live
+        if cancelled:
+            self._take_away()
+        elif sink is not None:
+            trained = self.session.trained
+            sink.close(None if trained is None else trained.recommended)
+        if live is not None:
+            live.close()
+            live.deleteLater()
+        self._sink = self._live = None
+        self.panels.show_model(self.session)
+        self._on_known()
+        if focused:  # a disabled button would have handed it on to another panel
+            self.panels.denoise.setFocus()
+
+    def _on_known(self) -> None:
+        self.panels.show_noise(self.session)
         self._update()
 
     def _update(self) -> None:
-        """Bring notes and buttons in line with the facts."""
-        readable = False
-        if self.layer is None:
-            _say(self.image_note, "Open an image: File > Open, or File > Open Sample.")
-        else:
-            try:
-                _say(self.image_note, describe(snapshot(self.layer)))
-                readable = True
-            except InputError as error:
-                _say(self.image_note, _sentence(error))
-        run = self._run
-        self.image.setEnabled(bool(self._layers) and not self.is_running)
-        self.budget.setEnabled(not self.is_running)
-        self.denoise.setEnabled(readable and not self.is_running)
-        self.stop.setEnabled(run is not None and not run.is_ending)
-        self.stop.setText("S&top now" if run is not None and run.is_stopping else "S&top")
+        comparing = self._comparison.pair is not None, self._comparison.curtain is not None
+        self.panels.update_buttons(comparing=comparing, session=self.session)
 
-    def _start(self) -> None:
-        if self.layer is None or self.is_running:
-            return
-        try:
-            budget = Budget.parse(self.budget.currentText())
-        except ValueError as error:
-            _say(self.budget_note, _sentence(error))
-            return
-        for note in (self.budget_note, self.verdict, self.message):
-            _say(note, "")
-        image = snapshot(self.layer)
-        title = f"Denoise {image.name}"
-        self._sink = LayerSink(self._viewer, image)
-        self._run = Run(self._make_engine(image, Config(budget=budget), self._sink), title)
-        self._run.event.connect(self._on_event)
-        self._run.finished.connect(self._on_finished)
-        _busy.add(self)
-        self._run.finished.connect(partial(_busy.discard, self))
-        self.destroyed.connect(self._run.abort)
-        self._run.finished.connect(self._sink.close)
-        self.progress.begin(self._run.finished)
-        self._run.start()
-        self._update()
-        self.stop.setFocus()
+    # How it lives
 
-    def _stop(self) -> None:
-        if self._run is not None:
-            self._run.stop()
-            self.progress.stopping()
-            self._update()
+    def _recall(self) -> None:
+        """Be as the user left it."""
+        known = settings.load()
+        self.panels.form.set_config(known.config)
+        self.panels.editor.set_options(known.config.structure)
+        self.panels.inputs.set_budget(known.config.budget)
+        self.panels.model.set_folders(known.folders)
+        self.panels.choose({"layers": True, "preview": True} | dict(known.panels))
+        self._remembered = known
 
-    def _on_event(self, event: Event) -> None:
-        self.progress.show_event(event)
-        if self._sink is None:
-            return
-        match event:
-            case NoiseMeasured():
-                self._sink.show_noise(event)
-                if event.channel == 0:
-                    _say(self.verdict, event.sentence)
-            case MaskFound():
-                self._sink.show_mask(event)
-            case Warning():
-                _say(self.message, f"Note: {event.message}")
-            case Failed():
-                _say(self.message, f"Error: {event.message}")
-
-    def _on_finished(self) -> None:
-        focused = self.focusWidget() is self.stop
-        self._sink = self._run = None
-        self._update()
-        if focused:  # a disabled button would have handed it on to another panel
-            self.denoise.setFocus()
+    def _remember(self) -> None:
+        form = self.panels.form
+        config = form.config() if form.is_valid else self._remembered.config
+        now = settings.Settings(
+            config=config, folders=self.panels.model.folders, panels=self.panels.choices
+        )
+        if now != self._remembered:
+            self._remembered = now
+            settings.save(now)
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ParentChange:
             self._closed_check.start()
         return bool(super().event(event))
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._comparison.wake()
+
     def hideEvent(self, event: QHideEvent) -> None:
         super().hideEvent(event)
+        self._remember()
         self._closed_check.start()
 
-    def _stop_if_closed(self) -> None:
+    def _rest_if_closed(self) -> None:
         """`isHidden` is true of what was closed by itself, not of what only cannot be seen."""
         panel: QWidget | None = self
         while panel is not None and not isinstance(panel, QDockWidget):
             panel = panel.parentWidget()
-        if (panel or self).isHidden() and self._run is not None and not self._run.is_stopping:
-            self._stop()
+        if (panel or self).isHidden():
+            self._comparison.rest()
+            self.panels.model.batch.stop()
+            if self.session.run is not None and not self.session.run.is_stopping:
+                self._stop()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            (self.stop if self.focusWidget() is self.stop else self.denoise).click()
-        else:
+        """Return presses the button that has the focus, or else Denoise."""
+        if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
+            return
+        focused = self.focusWidget()
+        if isinstance(focused, QAbstractButton):
+            focused.click()
+        elif focused is not None and self.panels.inputs.isAncestorOf(focused):
+            self.panels.denoise.click()
 
 
-def _can_be_chosen(layer: Any) -> bool:
-    return isinstance(layer, Image) and layer.metadata.get(KIND) != "autocorrelation"
+def _in_words(device: str) -> str:
+    return f"CPU, {os.cpu_count()} cores" if device == "cpu" else device.upper()
 
 
-def _newest(layers: list[Image]) -> Image | None:
-    """Find the image that was opened last: no result of ours, and one that can be seen."""
-    opened = [layer for layer in layers if KIND not in layer.metadata]
-    seen = [layer for layer in opened if layer.visible]
-    return next((found[-1] for found in (seen, opened, layers) if found), None)
-
-
-def _note(name: str) -> QLabel:
-    """Make a line of text that wraps, can be copied, and takes no room while it is empty."""
-    label = QLabel()
-    label.setObjectName(name)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-    label.hide()
-    return label
-
-
-def _say(label: QLabel, text: str) -> None:
-    label.setText(text)
-    label.setVisible(bool(text))
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _buddy(text: str, field: QWidget) -> QLabel:
-    label = QLabel(text)
-    label.setBuddy(field)
-    return label
+def _let_go(comparison: Comparison, layers: NoiseLayers) -> None:
+    with suppress(RuntimeError):  # Qt is gone: the application is exiting
+        comparison.close()
+        layers.leave()

@@ -1,13 +1,23 @@
-"""Says where a run is and how long it will take, in the dock."""
+"""Says where a run is and how long it will take, in the dock and in napari's activity list."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any, Literal
 
-from qtpy.QtCore import Qt, SignalInstance
-from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QWidget
+from napari.utils import progress as activity
+from qtpy.QtCore import SignalInstance
+from qtpy.QtWidgets import (
+    QApplication,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QToolButton,
+    QWidget,
+)
 
 from napari_autostructn2v.engine.events import (
     Event,
@@ -15,15 +25,29 @@ from napari_autostructn2v.engine.events import (
     Finished,
     MaskFound,
     NoiseMeasured,
+    Phase,
     Progress,
     StageDone,
     Started,
     TileDone,
 )
 
-_STAGE = {"stage1": "Stage 1", "stage2": "Stage 2"}
+State = Literal["waiting", "running", "done", "stopped", "failed", "not trained"]
+States = dict[Phase, State]
+
+_STAGE: dict[Phase, str] = {"stage1": "Stage 1", "stage2": "Stage 2"}
+_SIGN: dict[State, str] = {
+    "waiting": "\N{WHITE CIRCLE}",
+    "running": "\N{BLACK RIGHT-POINTING TRIANGLE}",
+    "done": "\N{CHECK MARK}",
+    "stopped": "\N{BLACK SQUARE}",
+    "failed": "\N{MULTIPLICATION SIGN}",
+    "not trained": "\N{EN DASH}",
+}
+_WAITING: States = dict.fromkeys(_STAGE, "waiting")
 _STEPS = 1000
-_INTERVAL = 0.25  # seconds between two updates while training
+_INTERVAL = 0.5  # seconds between two updates while training: each redraws the window
+_ACTIVITY_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,27 @@ def status_of(event: Event) -> Status | None:
     return None
 
 
+def states_after(states: States, event: Event) -> States:
+    """Follow what becomes of each stage's training; empty in a run that trains nothing."""
+    match event:
+        case NoiseMeasured():
+            return _WAITING | states
+        case Progress():
+            return _WAITING | states | {event.stage: "running"}
+        case StageDone():
+            return states | {event.stage: "stopped" if event.stopped == "stopped" else "done"}
+        case Finished():
+            return _end(states, running="stopped")
+        case Failed():
+            return _end(states, running="failed")
+    return states
+
+
+def _end(states: States, running: State) -> States:
+    ends: dict[State, State] = {"running": running, "waiting": "not trained"}
+    return {stage: ends.get(state, state) for stage, state in states.items()}
+
+
 def clock(seconds: float) -> str:
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
@@ -70,48 +115,66 @@ def clock(seconds: float) -> str:
 
 
 class ProgressPanel(QWidget):
-    """A line, the time left and a bar. Lives on the GUI thread."""
+    """The stages, the time left, a bar and a line of words. Lives on the GUI thread."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.states: States = {}
+        self.stages = {stage: QLabel() for stage in _STAGE}
         self.text = QLabel("Ready")
         self.time = QLabel()
+        self.time.setToolTip("Time left for the training of both stages, then the time it all took")
         self.bar = QProgressBar()
+        self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
+        self.bar.setToolTip("How much of what the line below says is done")
         self._began = 0.0
         self._shown = -math.inf
         self._device = ""
+        self._ended = False
+        self._activity = Activity()
+        self.destroyed.connect(self._activity.close)
+        row = QHBoxLayout()
+        for label in self.stages.values():
+            row.addWidget(label)
+        row.addStretch()
+        row.addWidget(self.time)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text, 0, 0)
-        layout.addWidget(self.time, 0, 1, Qt.AlignmentFlag.AlignRight)
-        layout.addWidget(self.bar, 1, 0, 1, 2)
-        layout.setColumnStretch(0, 1)
+        layout.addLayout(row, 0, 0)
+        layout.addWidget(self.bar, 1, 0)
+        layout.addWidget(self.text, 2, 0)
+        self._show_states()
         self._show(Status("Ready", 0.0))
 
-    def begin(self, finished: SignalInstance) -> None:
-        """Follow a run until its signal `finished`.
-
-        There is no entry in napari's activity list: its spinner redraws the window all the while,
-        which without a graphics card takes a good part of a core from the training.
-        """
+    def begin(self, finished: SignalInstance, title: str = "Denoise") -> None:
+        """Follow a run until its signal `finished`; `title` names it in the activity list."""
         self._began = monotonic()
         self._device = ""
+        self._ended = False
         self._shown = -math.inf
+        self.states = {}
         finished.connect(self._finish)
+        self._activity.begin(title)
+        self._show_states()
         self._show(Status("Starting"))
 
     def show_event(self, event: Event) -> None:
         if isinstance(event, Started):
             self._device = f" on {event.device}"
-        if isinstance(event, Progress):  # each redraws the window
+        if isinstance(event, Progress):
             if monotonic() - self._shown < _INTERVAL and event.step < event.total:
                 return
             self._shown = monotonic()
+        states = states_after(self.states, event)
+        if states != self.states:
+            self.states = states
+            self._show_states()
         status = status_of(event)
         if status is not None:
             self._show(status)
+        self._ended = isinstance(event, Finished | Failed)
         if isinstance(event, Finished):
             self.time.setText(clock(monotonic() - self._began))
 
@@ -119,16 +182,71 @@ class ProgressPanel(QWidget):
         self._show(Status("Stopping"))
 
     def _finish(self) -> None:
-        if self.bar.maximum() == 0:  # it ended without a word
+        self._activity.close()
+        if not self._ended:  # it was aborted
             self._show(Status("Ready", 0.0))
+
+    def _show_states(self) -> None:
+        for stage, label in self.stages.items():
+            label.setVisible(stage in self.states)
+            state = self.states.get(stage, "waiting")
+            label.setText(f"{_SIGN[state]} {_STAGE[stage]}")
+            label.setToolTip(f"Training of {_STAGE[stage]}: {state}")
+            label.setAccessibleName(label.toolTip())
 
     def _show(self, status: Status) -> None:
         busy = status.seconds_left is not None or status.done is None
         self.text.setText(status.text + (self._device if busy else ""))
-        left = status.seconds_left
-        self.time.setText("" if left is None else f"{clock(left)} left")
-        if status.done is None:
-            self.bar.setRange(0, 0)
-        else:
-            self.bar.setRange(0, _STEPS)
-            self.bar.setValue(round(_STEPS * min(status.done, 1.0)))
+        left = "" if status.seconds_left is None else f"{clock(status.seconds_left)} left"
+        self.time.setText(left)
+        # Empty where the end is not in sight: a bar that runs to and fro redraws the window.
+        self.bar.setValue(round(_STEPS * min(status.done or 0.0, 1.0)))
+        self._activity.show(", ".join(filter(None, (status.text, left))), status.done)
+
+
+class Activity:
+    """The run's entry in napari's activity list, where there is a napari window.
+
+    Its bar costs next to nothing, updated once a second. The spinner that napari sets going
+    beside it does not: it redraws the window, which without a graphics card takes a quarter of a
+    core from the training. It is shown standing still.
+    """
+
+    def __init__(self) -> None:
+        self._entry: Any = None
+        self._title = ""
+        self._shown = -math.inf
+
+    def begin(self, title: str) -> None:
+        self.close()
+        spinners = _spinners()
+        if not spinners:
+            return
+        self._title, self._shown = title, -math.inf
+        # Without a format that ends in "|", steps per second would be shown beside the bar.
+        self._entry = activity(total=_STEPS, desc=title, bar_format="{desc}|")
+        for spinner in spinners:
+            spinner.movie().stop()
+
+    def show(self, text: str, done: float | None) -> None:
+        if self._entry is None or monotonic() - self._shown < _ACTIVITY_INTERVAL:
+            return
+        self._shown = monotonic()
+        self._entry.set_description(f"{self._title}: {text}")
+        if self._entry is not None and done is not None:  # napari handles events meanwhile
+            self._entry.update(round(_STEPS * min(done, 1.0)) - self._entry.n)
+
+    def close(self) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.close()
+
+
+def _spinners() -> list[QLabel]:
+    """Find the moving picture beside the activity button of each napari window."""
+    windows = QApplication.topLevelWidgets()
+    buttons = [window.findChild(QToolButton, "QtActivityButton") for window in windows]
+    labels = [
+        label for button in buttons if button for label in button.parent().findChildren(QLabel)
+    ]
+    return [label for label in labels if label.movie() is not None]

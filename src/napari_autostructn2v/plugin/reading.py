@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Layer
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.io.axes import default_axes
+from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.metadata import Metadata
 from napari_autostructn2v.engine.source import Source, as_source
+from napari_autostructn2v.plugin.ondemand import Window
 
 _WORDS = {
     "S": ("s", "sample", "samples"),
@@ -42,6 +45,10 @@ class LayerSnapshot:
         How it is drawn: the keywords napari's image layers take for it.
     extent
         (2, ndim) first and last pixel centre in world coordinates, in the layer's units.
+    layer
+        Gives the layer while it is there.
+    path
+        The file it was opened from, if any.
     """
 
     name: str
@@ -50,6 +57,8 @@ class LayerSnapshot:
     placement: dict[str, Any]
     look: dict[str, Any]
     extent: npt.NDArray[np.float64]
+    layer: Callable[[], Image | None] = lambda: None
+    path: Path | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,13 +78,13 @@ class LayerSnapshot:
         return as_source(self.data, self.axes, self.name, metadata)
 
 
-def snapshot(layer: Layer) -> LayerSnapshot:
+def snapshot(layer: Layer, axes: str | None = None) -> LayerSnapshot:
     """Read a layer's array, axes, place and look; call it on the GUI thread.
 
     Raises
     ------
     InputError
-        If the layer is not a greyscale image of two to five axes.
+        If the layer is not a greyscale image of two to five axes, or `axes` do not name them.
     """
     if not isinstance(layer, Image):
         raise InputError(
@@ -90,7 +99,7 @@ def snapshot(layer: Layer) -> LayerSnapshot:
     return LayerSnapshot(
         name=layer.name,
         data=data,
-        axes=axes_of(layer.axis_labels, data.shape),
+        axes=check_axes(axes, data.shape) if axes else axes_of(layer.axis_labels, data.shape),
         placement={
             "scale": np.array(layer.scale),
             "translate": np.array(layer.translate),
@@ -107,7 +116,22 @@ def snapshot(layer: Layer) -> LayerSnapshot:
             "interpolation2d": str(layer.interpolation2d),
         },
         extent=np.array(layer.extent.world),
+        layer=ref(layer),
+        path=None if layer.source.path is None else Path(layer.source.path),
     )
+
+
+def is_same(one: LayerSnapshot, other: LayerSnapshot) -> bool:
+    """Whether two snapshots are of the same pixels of one layer, with the same names of axes."""
+    alike = one.layer() is other.layer() and one.axes == other.axes
+    return alike and _pixels(one.data) == _pixels(other.data)
+
+
+def _pixels(data: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Name an array, and which part of it; for as long as it lives."""
+    if isinstance(data, Window):
+        return id(data.array), data.first, data.shape
+    return id(data), (0,) * len(data.shape), tuple(data.shape)
 
 
 def describe(image: LayerSnapshot) -> str:

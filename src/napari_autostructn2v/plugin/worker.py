@@ -17,13 +17,20 @@ from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.events import Event, Failed, Finished
+from napari_autostructn2v.engine.events import Failed, Finished
 
-Engine = Callable[["StopFlag"], Iterator[Event]]
-"""Begins a run when called, in the worker thread, with the flag that asks it to stop."""
+Engine = Callable[["StopFlag"], Iterator[object]]
+"""Begins a run when called, in the worker thread, with the flag that asks it to stop.
+
+It gives the engine's events, and others of the plugin's own, in order.
+"""
 
 _PATIENCE = 5.0  # seconds; longer than a training step or a tile
 _log = logging.getLogger(__name__)
+
+
+class Done:
+    """The last event of a run that neither trains nor denoises."""
 
 
 class StopFlag:
@@ -56,10 +63,11 @@ class StopFlag:
 
 
 class Run(QObject):
-    """One click on Denoise. Its methods belong to the GUI thread, and its signals arrive there.
+    """One click on a button. Its methods belong to the GUI thread, and its signals arrive there.
 
-    `event` carries the engine's events in order; the last is `Finished` or `Failed`, unless the
-    run was aborted. `finished` comes once, after it, when the thread has nothing more to say.
+    `event` carries the engine's events in order; the last is `Finished`, `Failed` or `Done`,
+    unless the run was cancelled or aborted. `finished` comes once, after it, when the thread has
+    nothing more to say.
     """
 
     event = Signal(object)
@@ -69,12 +77,12 @@ class Run(QObject):
     def __init__(self, engine: Engine, title: str = "Denoise") -> None:
         super().__init__()
         self._engine = engine
-        self._title = title
+        self.title = title
         self._stop = StopFlag()
         self._begun = threading.Event()
         self._done = threading.Event()
         self._running = False
-        self._inbox: deque[Event | None] = deque()
+        self._inbox: deque[object] = deque()
         self._delivering = False
         self._sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
@@ -90,9 +98,13 @@ class Run(QObject):
     def is_ending(self) -> bool:
         return self._running and self._stop.again.is_set()
 
+    @property
+    def is_cancelled(self) -> bool:
+        return self._stop.aborted()
+
     def start(self) -> None:
         """Start the thread, known to napari, which asks before it closes on a running one."""
-        self._stop.worker = create_worker(_Job(self._work, self._title))
+        self._stop.worker = create_worker(_Job(self._work, self.title))
         self._stop.worker.start()
         self._running = True
         _started.add(self)
@@ -103,6 +115,10 @@ class Run(QObject):
         Asked again, it ends even that.
         """
         self._stop.set()
+
+    def cancel(self) -> None:
+        """End without a result and deliver no more events; `finished` comes all the same."""
+        self._stop.abort()
 
     def abort(self) -> bool:
         """End without a result, deliver no more events, and wait a bounded time for the thread.
@@ -126,7 +142,7 @@ class Run(QObject):
         if self._stop.aborted():
             return
         events = self._engine(self._stop)
-        last: Event | None = None
+        last: object = None
         try:
             for last in events:
                 if self._stop.aborted():
@@ -136,16 +152,16 @@ class Run(QObject):
             # An abandoned generator must clean up here, not later in the garbage collector's
             # thread; a plain iterator has nothing to close.
             getattr(events, "close", lambda: None)()
-        if not isinstance(last, Finished | Failed) and not self._stop.aborted():
+        if not isinstance(last, Finished | Failed | Done) and not self._stop.aborted():
             raise RuntimeError("the run ended without a result")
 
-    def _send(self, message: Event | None) -> None:
+    def _send(self, message: object) -> None:
         try:
             self._sent.emit(message)
         except RuntimeError:  # Qt is gone: the application is exiting
             _log.debug("event lost at exit: %r", message)
 
-    def _deliver(self, message: Event | None) -> None:
+    def _deliver(self, message: object) -> None:
         """Pass on one event after the other, even if what hears one lets Qt handle more."""
         self._inbox.append(message)
         if self._delivering:
@@ -157,7 +173,7 @@ class Run(QObject):
         finally:
             self._delivering = False
 
-    def _pass_on(self, message: Event | None) -> None:
+    def _pass_on(self, message: object) -> None:
         if message is None:
             self._running = False
             self.finished.emit()
@@ -166,14 +182,20 @@ class Run(QObject):
 
 
 class _Job:
-    """A function with a readable name: napari shows it when it asks before closing."""
+    """A function with a readable name: napari shows it when it asks before closing.
+
+    napari keeps every worker in its list of tasks; the function, and the image it has worked on,
+    must not stay with it.
+    """
 
     def __init__(self, work: Callable[[], None], title: str) -> None:
-        self._work = work
+        self._work: Callable[[], None] | None = work
         self._title = title
 
     def __call__(self) -> None:
-        self._work()
+        work, self._work = self._work, None
+        assert work is not None
+        work()
 
     def __str__(self) -> str:
         return self._title

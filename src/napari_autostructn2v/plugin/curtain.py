@@ -1,0 +1,213 @@
+"""Draws a line across the image that can be dragged: the noisy image left of it, the result right.
+
+All of it through napari's public layers: its clipping planes do nothing to an image in 2-D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+from napari.experimental import link_layers, unlink_layers
+from napari.layers import Image
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.plugin.compare import Revealed, frame
+from napari_autostructn2v.plugin.ondemand import Part
+from napari_autostructn2v.plugin.writing import KIND
+
+_GRIP = 8  # screen pixels to either side of the line
+_LOOK = ("contrast_limits", "colormap", "gamma", "interpolation2d")
+
+
+class Curtain(QObject):
+    """The noisy image left of a line, the result right of it; the line can be dragged.
+
+    What is left of the line is a layer of its own, cut from the noisy image's data without
+    copying it; its frame is the line. "Left" and "right" are along the image's axis that lies
+    horizontally, also where the layer is rotated. Hidden or covered, the result is shown
+    meanwhile. The curtain ends by itself when a layer is removed or the view becomes 3-D.
+
+    Raises
+    ------
+    InputError
+        If the layers have no such line in the present view.
+    """
+
+    moved = Signal(float)
+    closed = Signal()
+
+    def __init__(self, viewer: Any, source: Image, result: Image, position: float = 0.5) -> None:
+        super().__init__()
+        _check(viewer, source, result)
+        self._viewer = viewer
+        self._source = source
+        self._result = result
+        self._open = True
+        self._near = False
+        self._position = position
+        self._revealed = Revealed(viewer, result)
+        self._axis = _across(viewer, source)
+        self._layer = self._make_layer()
+        selected = set(viewer.layers.selection)
+        viewer.layers.insert(viewer.layers.index(result) + 1, self._layer)
+        viewer.layers.selection = selected  # the user may be at work on another layer
+        link_layers([source, self._layer], _LOOK)
+        for callbacks, callback in self._mouse():
+            callbacks.append(callback)
+        for emitter, callback in self._events():
+            emitter.connect(callback)
+
+    @property
+    def position(self) -> float:
+        """Where the line is: 0 is the left edge of the image, 1 the right one."""
+        return self._position
+
+    @position.setter
+    def position(self, position: float) -> None:
+        before, self._position = self._columns(), min(max(position, 0.0), 1.0)
+        if self._open and self._columns() != before:
+            self._layer.data = self._cut()
+            self.moved.emit(self._position)
+
+    def close(self) -> None:
+        """Leave no layer, callback or changed property behind."""
+        if not self._open:
+            return
+        self._open = False
+        for callbacks, callback in self._mouse():
+            callbacks.remove(callback)
+        for emitter, callback in self._events():
+            emitter.disconnect(callback)
+        unlink_layers([self._source, self._layer], _LOOK)
+        self._point(False)
+        _remove(self._viewer, self._layer)
+        self._revealed.restore()
+        self.closed.emit()
+
+    def _mouse(self) -> list[tuple[list[Any], Any]]:
+        viewer = self._viewer
+        return [
+            (viewer.mouse_drag_callbacks, self._drag),
+            (viewer.mouse_move_callbacks, self._hover),
+        ]
+
+    def _events(self) -> list[tuple[Any, Any]]:
+        viewer = self._viewer
+        return [
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.dims.events.ndisplay, self.close),
+            (viewer.dims.events.order, self._turn),
+            (self._source.events.data, self._turn),
+        ]
+
+    def _make_layer(self) -> Image:
+        _, look, _ = self._source.as_layer_data_tuple()
+        changes = {
+            "name": f"{self._source.name} curtain",
+            "metadata": {KIND: "curtain"},
+            "visible": True,
+            "opacity": 1.0,
+            "blending": "translucent_no_depth",
+        }
+        layer = Image(self._cut(), **(look | changes))
+        frame(layer, thickness=2)
+        return layer
+
+    def _cut(self) -> Part | list[Part]:
+        levels = list(self._source.data) if self._source.multiscale else [self._source.data]
+        parts = [Part(level, self._axis, self._share(level.shape[self._axis])) for level in levels]
+        return parts if self._source.multiscale else parts[0]
+
+    def _columns(self) -> int:
+        return self._share(self._source.level_shapes[0][self._axis])
+
+    def _share(self, length: int) -> int:
+        return max(1, round(self._position * length))
+
+    def _turn(self) -> None:
+        """Cut anew: the axes have changed places, or the data have changed."""
+        try:
+            _check(self._viewer, self._source, self._result)
+        except InputError:
+            self.close()
+        else:
+            self._axis = _across(self._viewer, self._source)
+            self._layer.data = self._cut()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value in (self._source, self._result, self._layer):
+            # The list is not to be changed by who hears of a change.
+            QTimer.singleShot(0, self.close)
+
+    def _drag(self, viewer: Any, event: Any) -> Generator[None]:
+        if event.button != 1 or event.modifiers or not self._grips(event.position):
+            return
+        event.handled = True  # else the view would be moved
+        yield
+        while event.type == "mouse_move" and self._open:
+            event.handled = True
+            self.position = self._column(event.position) / self._source.level_shapes[0][self._axis]
+            yield
+
+    def _hover(self, viewer: Any, event: Any) -> None:
+        self._point(self._grips(event.position))
+
+    def _point(self, near: bool) -> None:
+        if near != self._near:
+            self._near = near
+            active = self._viewer.layers.selection.active
+            usual = "standard" if active is None else active.cursor
+            self._viewer.cursor.style = "pointing" if near else usual
+
+    def _grips(self, position: Any) -> bool:
+        """Whether a point of the world is close enough to the line; painting comes first."""
+        active = self._viewer.layers.selection.active
+        if active is not None and active.mode != "pan_zoom":
+            return False
+        step = np.zeros(self._source.ndim)
+        step[self._axis] = 1
+        origin = self._source.data_to_world(np.zeros(self._source.ndim))
+        length = np.linalg.norm(np.subtract(self._source.data_to_world(step), origin))
+        # `viewer.camera` before napari 0.9
+        zoom = getattr(self._viewer, "scene", self._viewer).camera.zoom
+        off = abs(self._column(position) - self._columns())
+        return bool(off * length * zoom <= _GRIP)
+
+    def _column(self, position: Any) -> float:
+        """Find how many columns of the image are left of a point of the world."""
+        return float(self._source.world_to_data(position)[self._axis]) + 0.5
+
+
+def _check(viewer: Any, source: Image, result: Image) -> None:
+    if viewer.dims.ndisplay != 2:
+        raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
+    if getattr(viewer, "canvas", viewer).grid.enabled:  # `viewer.grid` before napari 0.9
+        raise InputError("the curtain needs both images in one place; switch the grid view off")
+    shapes = [tuple(map(int, layer.level_shapes[0])) for layer in (source, result)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{source.name!r} is {_size(shapes[0])} and {result.name!r} is {_size(shapes[1])}; "
+            "the curtain compares images of the same size"
+        )
+    if _across(viewer, source) < 0:
+        raise InputError(
+            f"{source.name!r} has no axis that lies horizontally in this view; "
+            "change the order of the axes below the layer list"
+        )
+
+
+def _remove(viewer: Any, layer: Image) -> None:
+    if layer in viewer.layers:
+        viewer.layers.remove(layer)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _across(viewer: Any, layer: Image) -> int:
+    """Find the axis of a layer's data that the viewer shows horizontally; negative if none."""
+    return int(viewer.dims.displayed[-1] - (viewer.dims.ndim - layer.ndim))

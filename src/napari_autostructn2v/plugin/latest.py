@@ -1,0 +1,90 @@
+"""Calls a function in a thread once its argument holds still, so that a slider can be dragged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, QRunnable, Qt, QThreadPool, QTimer, Signal
+
+_log = logging.getLogger(__name__)
+_NOTHING = object()
+_REST_MS = 50
+
+
+class Latest(QObject):
+    """One call at a time, for the last argument that was asked for, after a moment's rest.
+
+    Even in a thread a call holds up the window: numpy keeps the interpreter while it indexes.
+    `done` carries a result and `failed` an exception, to the thread this object lives in.
+    """
+
+    done = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, function: Callable[[Any], Any], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._function = function
+        self._waiting: object = _NOTHING
+        self._answer: _Answer | None = None
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._start)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._answer is not None or self._waiting is not _NOTHING
+
+    def request(self, argument: object) -> None:
+        self._waiting = argument
+        self._rest.start()
+
+    def cancel(self) -> None:
+        """Deliver nothing of what was asked so far."""
+        self._rest.stop()
+        self._waiting, self._answer = _NOTHING, None
+
+    def _start(self) -> None:
+        if self._answer is not None or self._waiting is _NOTHING:
+            return
+        argument, self._waiting = self._waiting, _NOTHING
+        self._answer = _Answer()
+        # The receiver's method, not a closure: Qt drops the connection with the receiver.
+        self._answer.ready.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        QThreadPool.globalInstance().start(_Call(self._function, argument, self._answer))
+
+    def _deliver(self, answer: object, result: object, error: object) -> None:
+        if answer is not self._answer:  # cancelled
+            return
+        self._answer = None
+        self._start()
+        if error is None:
+            self.done.emit(result)
+        else:
+            self.failed.emit(error)
+
+
+class _Answer(QObject):
+    """Outlives whoever asked, so that the thread never emits from what Qt has deleted."""
+
+    ready = Signal(object, object, object)
+
+
+class _Call(QRunnable):
+    def __init__(self, function: Callable[[Any], Any], argument: object, answer: _Answer) -> None:
+        super().__init__()
+        self._function, self._argument, self._answer = function, argument, answer
+
+    def run(self) -> None:
+        result: Any = None
+        error: Exception | None = None
+        try:
+            result = self._function(self._argument)
+        except Exception as raised:  # noqa: BLE001 - told to whoever asked
+            error = raised
+        try:
+            self._answer.ready.emit(self._answer, result, error)
+        except RuntimeError:  # Qt is gone: the application is exiting
+            _log.debug("answer lost at exit")

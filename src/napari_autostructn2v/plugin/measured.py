@@ -1,0 +1,84 @@
+"""What was measured of the noise of some images, and what any mask is worth by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_autostructn2v.engine import analysis
+from napari_autostructn2v.engine.analysis import Finding
+from napari_autostructn2v.engine.config import Config, Structure
+from napari_autostructn2v.engine.structure import Score, judge, leak_mask, score
+from napari_autostructn2v.plugin.lags import trimmed
+from napari_autostructn2v.plugin.reading import LayerSnapshot, is_same
+
+Array = npt.NDArray[Any]
+
+_ONE_BY_ONE = 4  # verdicts that are told apart
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The noise of `parts`, measured as `config` says; `common` is what all have in common.
+
+    Its methods may be called in any thread.
+    """
+
+    parts: Sequence[LayerSnapshot]
+    config: Config
+    findings: tuple[Finding, ...]
+    common: Finding
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words; channels and images one by one where they differ."""
+        if len({finding.verdict.sentence for finding in self.findings}) == 1:
+            return self.findings[0].verdict.sentence
+        lines = [f"{self._place(f)}: {f.verdict.sentence}" for f in self.findings[:_ONE_BY_ONE]]
+        more = len(self.findings) - len(lines)
+        return "\n".join(lines + [f"and {more} more"] * (more > 0))
+
+    @property
+    def remarks(self) -> str:
+        """What else a microscopist should know; of the first image and channel."""
+        first = self.findings[0]
+        return " ".join([f"Its strength is {first.noise.sigma:.3g} grey values.", *first.remarks()])
+
+    def extract(self, options: Structure) -> Array:
+        """The mask by other options than those the noise was measured with."""
+        structure = self.config.structure
+        by_leak = options.extractor == "leak" == structure.extractor
+        if by_leak and options.max_lag == structure.max_lag:
+            patch, noise = self.config.stage2.patch_size, self.common.noise
+            verdict = judge(noise, options.leak_threshold, patch)
+            return leak_mask(noise, verdict, options, patch)
+        config = self.config.model_copy(update={"structure": options})
+        sources = [part.source() for part in self.parts]
+        return analysis.combine(list(analysis.analyse(sources, config)), config).mask
+
+    def score(self, mask: Array) -> Score:
+        structure = self.config.structure
+        measured = self.common.mask if structure.extractor == "leak" else None
+        patch = self.config.stage2.patch_size
+        return score(self.common.noise, mask, structure, patch, measured)
+
+    def is_of(self, parts: Sequence[LayerSnapshot]) -> bool:
+        """Whether these are the pixels that were measured."""
+        return same_images(self.parts, parts)
+
+    def _place(self, finding: Finding) -> str:
+        channel = f"C{finding.channel}"
+        return f"{finding.name} {channel}" if len(self.parts) > 1 else channel
+
+
+def same_images(some: Sequence[LayerSnapshot], others: Sequence[LayerSnapshot]) -> bool:
+    return len(some) == len(others) and all(map(is_same, some, others))
+
+
+def same_mask(one: Array, other: Array) -> bool:
+    """Whether two masks hide the same pixels; an empty border does not count."""
+    return np.array_equal(trimmed(one), trimmed(other))

@@ -1,0 +1,102 @@
+"""Arrays that napari reads plane by plane: nothing is copied or computed before it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Index = int | slice
+Key = Index | EllipsisType | tuple[Index | EllipsisType, ...]
+
+
+class Window:
+    """A part of an array of any kind: the places `spans` along some of its axes."""
+
+    def __init__(self, array: Any, spans: Mapping[int, tuple[int, int]]) -> None:
+        whole = [spans.get(axis, (0, int(length))) for axis, length in enumerate(array.shape)]
+        self.array = array
+        self.first = tuple(start for start, _ in whole)
+        self.shape = tuple(stop - start for start, stop in whole)
+        self.dtype = np.dtype(array.dtype)
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+
+    def __getitem__(self, key: Key) -> npt.NDArray[Any]:
+        inside = within(key, self.shape)
+        return np.asarray(
+            self.array[tuple(_moved(k, n) for k, n in zip(inside, self.first, strict=True))]
+        )
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=bool(copy))
+
+
+class Part(Window):
+    """The first `stop` places along one axis of an array of any kind."""
+
+    def __init__(self, array: Any, axis: int, stop: int) -> None:
+        super().__init__(array, {axis: (0, stop)})
+
+
+class Difference:
+    """What is left of one array without another of the same shape; float32.
+
+    It is computed anew whenever it is read, so that it is never out of date.
+    """
+
+    def __init__(self, array: Any, other: Any) -> None:
+        self._array, self._other = array, other
+        self.shape = tuple(map(int, array.shape))
+        self.dtype = np.dtype(np.float32)
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+
+    def __getitem__(self, key: Key) -> npt.NDArray[np.float32]:
+        key = within(key, self.shape)
+        first, second = np.asarray(self._array[key]), np.asarray(self._other[key])
+        return np.asarray(np.subtract(first, second, dtype=np.float32))
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=bool(copy))
+
+
+def within(key: Key, shape: tuple[int, ...]) -> tuple[Index, ...]:
+    """Write an index of integers, slices and an ellipsis out in full, bounded by `shape`.
+
+    >>> within((0, slice(None)), (2, 3, 4))
+    (0, slice(0, 3, 1), slice(0, 4, 1))
+    >>> within((..., -1), (2, 3))
+    (slice(0, 2, 1), 2)
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis not in keys:
+        keys.append(Ellipsis)
+    gap = keys.index(Ellipsis)
+    keys[gap : gap + 1] = [slice(None)] * (len(shape) - len(keys) + 1)
+    return tuple(_bounded(k, length) for k, length in zip(keys, shape, strict=True))
+
+
+def _moved(key: Index, by: int) -> Index:
+    if isinstance(key, int):
+        return key + by
+    stop = None if key.stop is None and by == 0 else (-1 if key.stop is None else key.stop) + by
+    return slice(key.start + by, stop, key.step)
+
+
+def _bounded(key: Any, length: int) -> Index:
+    if isinstance(key, slice):
+        start, stop, step = key.indices(length)
+        return slice(start, None if stop < 0 else stop, step)
+    index = int(key)
+    if not -length <= index < length:
+        raise IndexError(f"index {index} is out of bounds for an axis of {length}")
+    return index % length

@@ -1,0 +1,150 @@
+"""The dock's layout, read top to bottom: what to denoise, one button, and a part for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_autostructn2v.engine.config import Structure
+from napari_autostructn2v.plugin.fields import fields
+from napari_autostructn2v.plugin.fold import Fold
+from napari_autostructn2v.plugin.form import ConfigForm
+from napari_autostructn2v.plugin.input_panel import InputPanel
+from napari_autostructn2v.plugin.mask_editor import MaskEditor
+from napari_autostructn2v.plugin.model_panel import ModelPanel
+from napari_autostructn2v.plugin.noise_panel import NoisePanel
+from napari_autostructn2v.plugin.note import Note
+from napari_autostructn2v.plugin.result_panel import ResultPanel
+from napari_autostructn2v.plugin.session import Session
+from napari_autostructn2v.plugin.train_panel import TrainPanel
+
+# Of the structure, what the mask editor shows.
+_IN_EDITOR = {"mask", "extractor", "leak_threshold", "score_tolerance", "max_lag", "ring"}
+_ELSEWHERE = {"budget"} | {
+    field.key for field in fields(Structure, ("structure",)) if field.path[1] in _IN_EDITOR
+}
+
+
+class Panels(QScrollArea):
+    """All parts of the dock; what they do is wired elsewhere."""
+
+    def __init__(self, viewer: Any, session: Session) -> None:
+        super().__init__()
+        self.inputs = InputPanel(viewer)
+        self.device = Note("device")
+        self.device.setToolTip("Another can be chosen below: Advanced, General, device")
+        self.denoise = QPushButton("&Denoise")
+        self.denoise.setMinimumHeight(34)
+        font = self.denoise.font()
+        font.setBold(True)
+        self.denoise.setFont(font)
+        self.denoise.setToolTip(
+            "Measure the noise, train on this image, and add the result as a new layer"
+        )
+        self.plan = Note("plan")
+        self.editor = MaskEditor(session.mask, session.extract, session.score)
+        self.noise = NoisePanel(self.editor)
+        self.train = TrainPanel()
+        self.result = ResultPanel()
+        self.model = ModelPanel()
+        self.form = ConfigForm(_ELSEWHERE)
+        titled = {
+            "noise": Fold("1  Noise", self.noise, "What kind of noise it is, and its mask"),
+            "train": Fold("2  Train", self.train, "How the run goes"),
+            "result": Fold("3  Result", self.result, "How good it is, compared with the image"),
+            "model": Fold("Model", self.model, "Keep the model, use another", expanded=False),
+            "advanced": Fold("Advanced", self.form, "Every other setting", expanded=False),
+        }
+        self.folds = titled | {
+            "mask": self.noise.editor,
+            "curves": self.train.watch,
+            "folder": self.model.folder,
+        }
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(6)
+        for widget in (self.inputs, self.device, self.denoise, self.plan, *titled.values()):
+            column.addWidget(widget)
+        column.addStretch()
+        self.setWidget(inside)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # So that nothing moves sideways when a part is opened.
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    @property
+    def choices(self) -> dict[str, bool]:
+        """What is open, and what is ticked, by name: to be remembered."""
+        opened = {name: fold.is_expanded for name, fold in self.folds.items()}
+        return opened | {name: box.isChecked() for name, box in self._ticks().items()}
+
+    def choose(self, choices: Mapping[str, bool]) -> None:
+        for name, fold in self.folds.items():
+            fold.expand(choices.get(name, fold.is_expanded))
+        for name, box in self._ticks().items():
+            box.setChecked(choices.get(name, box.isChecked()))
+
+    def _ticks(self) -> dict[str, Any]:
+        return {
+            "layers": self.noise.as_layers,
+            "preview": self.train.live,
+            "split": self.train.split,
+        }
+
+    def update_buttons(self, *, comparing: tuple[bool, bool], session: Session) -> None:
+        """Bring notes and buttons in line with the facts.
+
+        Parameters
+        ----------
+        comparing
+            Whether there is something to compare, and whether the curtain is drawn.
+        """
+        run, trained = session.run, session.trained
+        idle = run is None and not self.model.batch.is_running
+        ready = idle and bool(session.images) and not self.inputs.error and self.form.is_valid
+        self.inputs.setEnabled(run is None)
+        self.denoise.setEnabled(ready)
+        self.noise.analyse.setEnabled(ready)
+        self.train.update_buttons(
+            running=run is not None,
+            stopping=run is not None and run.is_stopping,
+            ending=run is not None and run.is_ending,
+            can_go_on=ready and trained is not None,
+        )
+        can_compare, curtain = comparing
+        self.result.update_buttons(
+            can_apply=ready and trained is not None, can_compare=can_compare, curtain=curtain
+        )
+        self.model.update_buttons(
+            idle=idle, has_model=trained is not None, has_image=bool(session.images)
+        )
+        self.model.batch.setEnabled(run is None)
+        note = session.plan(self.form.config()).note if ready else ""
+        self.plan.say(note if self.form.is_valid else f"⚠ Advanced: {self.form.error}")
+
+    def show_noise(self, session: Session) -> None:
+        measured = session.measured
+        if measured is None:
+            self.noise.show_noise("", "")
+        else:
+            self.noise.show_noise(measured.sentence, measured.remarks)
+
+    def show_model(self, session: Session) -> None:
+        trained = session.trained
+        if trained is None:
+            self.model.name.say("No model yet: train or load one.")
+            return
+        self.model.name.say(f"{trained.name}, trained: {_stages(trained.model.stages)}")
+        config = self.form.config() if self.form.is_valid else trained.model.config
+        self.model.batch.set_model(trained.model, trained.name, config)
+        self.result.card.show_quality(trained.report.get("quality", {}))
+
+
+def _stages(stages: tuple[str, ...]) -> str:
+    return " and ".join(stage.replace("stage", "Stage ") for stage in stages)

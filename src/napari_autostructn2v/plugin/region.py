@@ -1,0 +1,92 @@
+"""The part of an image that is trained on or previewed: the view, or shapes that were drawn."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.plugin.ondemand import Window
+from napari_autostructn2v.plugin.preview import (
+    cut,
+    data_to_world,
+    in_last_axes,
+    moved,
+    shape_boxes,
+    view_box,
+    world_to_data,
+)
+from napari_autostructn2v.plugin.reading import LayerSnapshot
+
+Region: TypeAlias = Any
+"""The "whole" layer, what is in "view", or a Shapes layer."""
+
+
+def parts(
+    viewer: Any, images: Sequence[LayerSnapshot], region: Region, *, plane_only: bool = False
+) -> list[LayerSnapshot]:
+    """Cut images to a region: one part of each for the view, one for each shape.
+
+    An image that the region does not meet is left out. Nothing is read or copied. With
+    `plane_only` just the plane in view is taken.
+
+    Raises
+    ------
+    InputError
+        If nothing is left, the view is in 3-D, or there is no shape.
+    """
+    found = []
+    for image in images:
+        spans = _plane(viewer, image) if plane_only else {}
+        if region == "whole":
+            found.append(crop(image, spans))
+            continue
+        view = region == "view"
+        boxes = [view_box(viewer, image)] if view else shape_boxes(viewer, region, image)
+        lengths = {axis: image.shape[image.axes.index(axis)] for axis in "YX"}
+        for box in boxes:
+            ends = {
+                axis: cut(along, lengths[axis], most=lengths[axis])
+                for axis, along in zip("YX", box, strict=True)
+            }
+            if all(start < stop for start, stop in ends.values()):
+                found.append(crop(image, spans | ends))
+    if not found:
+        names = ", ".join(repr(image.name) for image in images)
+        where = "the view shows" if region == "view" else "the shapes cover"
+        raise InputError(f"{where} nothing of {names}; move onto the image, or choose all of it")
+    return found
+
+
+def crop(image: LayerSnapshot, spans: Mapping[str, tuple[int, int]]) -> LayerSnapshot:
+    """Give the part of an image between `spans` [start, stop) along its axes, in its place."""
+    whole = [(0, length) for length in image.shape]
+    wanted = [spans.get(axis, ends) for axis, ends in zip(image.axes, whole, strict=True)]
+    if wanted == whole:
+        return image
+    placement = moved(image.placement, [start for start, _ in wanted])
+    corners = np.array(list(itertools.product(*((0, b - a - 1) for a, b in wanted))), float)
+    world = data_to_world(placement, corners)
+    return replace(
+        image,
+        name=f"{image.name} region",
+        data=Window(image.data, dict(enumerate(wanted))),
+        placement=placement,
+        extent=np.stack([world.min(0), world.max(0)]),
+    )
+
+
+def _plane(viewer: Any, image: LayerSnapshot) -> dict[str, tuple[int, int]]:
+    """Where the plane in view lies along all axes but Y and X; channels stay together."""
+    point = in_last_axes(np.array([viewer.dims.point], float), image)
+    here = world_to_data(image.placement, point)[0]
+    spans = {}
+    for axis, length, at in zip(image.axes, image.shape, here, strict=True):
+        if axis not in "YXC":
+            place = int(np.clip(round(at), 0, length - 1))
+            spans[axis] = (place, place + 1)
+    return spans
