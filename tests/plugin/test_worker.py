@@ -199,8 +199,12 @@ def test_what_a_run_has_worked_on_is_not_kept(qtbot):
 
     collect(qtbot, begin)
     del image, begin
-    gc.collect()
-    assert gone() is None
+
+    def freed():
+        gc.collect()
+        return gone() is None
+
+    qtbot.waitUntil(freed)
 
 
 class Image:

@@ -43,7 +43,9 @@ def click_cell(dock, lag):
 # Analyse, edit, train
 
 
-def test_analyse_shows_verdict_mask_and_layers_and_trains_nothing(open_dock, analyse, fake_engine):
+def test_analyse_shows_verdict_mask_and_layers_and_trains_nothing(
+    open_dock, analyse, fake_engine, qtbot
+):
     engine = fake_engine()
     viewer, dock = open_dock(engine, PIXELS, show=True)
     analyse(dock)
@@ -56,7 +58,7 @@ def test_analyse_shows_verdict_mask_and_layers_and_trains_nothing(open_dock, ana
     dock.panels.noise.as_layers.click()
     assert names(viewer) == ["cells"]
     dock.panels.noise.as_layers.click()
-    assert names(viewer) == ["cells", "cells autocorrelation", "cells mask"]
+    qtbot.waitUntil(lambda: names(viewer) == ["cells", "cells autocorrelation", "cells mask"])
 
 
 def test_a_mask_edited_in_grid_or_layer_is_trained_with(
@@ -454,6 +456,7 @@ def test_a_closed_dock_leaves_nothing_behind(make_napari_viewer, qtbot, fake_eng
     panel = viewer.window.add_dock_widget(dock, name="Denoise")
     dock.panels.denoise.click()
     qtbot.waitUntil(dock.panels.denoise.isEnabled)
+    qtbot.waitUntil(lambda: "cells mask" in viewer.layers)
     dock.panels.result.curtain.click()
     assert ties() != before
     with qtbot.waitSignal(dock.destroyed):

@@ -25,14 +25,13 @@ def test_a_run_adds_the_noise_the_mask_and_both_stages(open_dock, denoise):
     source = viewer.layers["cells"]
     denoise(dock)
     assert viewer.layers.selection.active.name == "cells Stage 2", "panels are not selected"
-    assert [layer.name for layer in viewer.layers] == [
-        "cells",
-        "cells autocorrelation",
-        "cells mask",
-        "cells Stage 1",
-        "cells Stage 2",
-    ]
-    assert [layer.visible for layer in viewer.layers] == [True, True, True, False, True]
+    assert {layer.name: layer.visible for layer in viewer.layers} == {
+        "cells": True,
+        "cells autocorrelation": True,
+        "cells mask": True,
+        "cells Stage 1": False,
+        "cells Stage 2": True,
+    }
     for number in (1, 2):
         result = viewer.layers[f"cells Stage {number}"]
         np.testing.assert_array_equal(result.data, PIXELS + number)

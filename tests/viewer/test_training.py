@@ -21,7 +21,7 @@ def planted():
 
 @pytest.fixture
 def open_real(open_dock):
-    def open_(data, budget="20 steps", **layer):
+    def open_(data, budget="8 steps", **layer):
         viewer, dock = open_dock(room.engine, data, **layer)
         dock.panels.inputs.budget.setEditText(budget)
         return viewer, dock
@@ -33,6 +33,7 @@ def open_real(open_dock):
 def wait_idle(qtbot):
     def wait(dock):
         qtbot.waitUntil(lambda: not dock.is_running, timeout=120_000)
+        qtbot.wait(50)  # the mask's layer comes a moment later
 
     return wait
 
@@ -58,7 +59,7 @@ def error(image, clean):
 
 
 def test_one_press_does_it_all(open_real, train, planted):
-    viewer, dock = open_real(planted.noisy, "80 steps", scale=(0.1, 0.1), units=("um", "um"))
+    viewer, dock = open_real(planted.noisy, "40 steps", scale=(0.1, 0.1), units=("um", "um"))
     told = len(notification_manager.records)
     train(dock)
     assert not message(dock).startswith("Error")
@@ -117,7 +118,7 @@ def test_stop_and_continue(open_real, train, wait_idle, qtbot, planted):
     assert progress.text.text().startswith("Stopped")
     assert np.all(viewer.layers["cells Stage 1 (stopped)"].data > 0)
     steps = dock.session.trained.model.provenance["stages"][0]["steps"]
-    dock.panels.inputs.budget.setEditText("20 steps")
+    dock.panels.inputs.budget.setEditText("8 steps")
     dock.panels.train.go_on.click()
     wait_idle(dock)
     assert not message(dock).startswith("Error")
@@ -242,7 +243,7 @@ def test_layers_of_other_kinds(open_real, train, planted, kind):
         data = [data, data[::2, ::2]]
     else:
         data = data > np.median(data)
-    viewer, dock = open_real(data, "8 steps")
+    viewer, dock = open_real(data)
     train(dock)
     assert not message(dock).startswith("Error")
     assert viewer.layers["cells Stage 1"].data.shape == (96, 96)

@@ -32,8 +32,8 @@ class Comparison(QObject):
 
     changed = Signal()
 
-    def __init__(self, viewer: Any) -> None:
-        super().__init__()
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self._viewer = viewer
         self._pairs: list[Pair] = []
         self._peek: Peek | None = None

@@ -57,13 +57,13 @@ class DenoiseDock(QWidget):
         # napari hands plugins a proxy that wraps a layer anew at each access; what is compared
         # and kept here is the layer itself.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.session = Session(make_engine)
+        self.session = Session(make_engine, self)
         self.panels = Panels(self._viewer, self.session)
         self._sink: LayerSink | None = None
         self._live: LiveView | None = None
         self._had_layers = False
-        self._noise_layers = NoiseLayers(self._viewer, self.session.mask)
-        self._comparison = Comparison(self._viewer)
+        self._noise_layers = NoiseLayers(self._viewer, self.session.mask, self)
+        self._comparison = Comparison(self._viewer, self)
         self._closed_check = QTimer(self)
         self._closed_check.setSingleShot(True)
         self._closed_check.setInterval(_SETTLED_MS)
@@ -114,7 +114,7 @@ class DenoiseDock(QWidget):
             (session.finished, self._on_finished),
             (session.changed, self._on_known),
             (session.mask.changed, self._update),
-            # Not a method of this widget: it is gone by then.
+            # Not a method of this widget, which has ceased to be one by then.
             (self.destroyed, partial(_let_go, self._comparison, self._noise_layers)),
         ):
             signal.connect(slot)
@@ -436,6 +436,6 @@ def _in_words(device: str) -> str:
 
 
 def _let_go(comparison: Comparison, layers: NoiseLayers) -> None:
-    with suppress(RuntimeError):  # Qt is gone: the application is exiting
+    with suppress(RuntimeError):  # at exit Qt may have deleted them first
         comparison.close()
         layers.leave()

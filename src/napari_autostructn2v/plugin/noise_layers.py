@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap
+from qtpy.QtCore import QObject, QTimer
 
 from napari_autostructn2v.plugin.lags import (
     AT_FIRST,
@@ -36,13 +37,18 @@ _CORRELATION = Colormap([NEGATIVE, ZERO, POSITIVE], name="noise correlation")
 _HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
 
 
-class NoiseLayers:
+class NoiseLayers(QObject):
     """Shows the noise of an image beside it, and `mask` as a layer that can be painted on.
 
-    Belongs to the GUI thread. An image that is shown again gets the same layers again.
+    Belongs to the GUI thread. An image that is shown again gets the same layers again. They come
+    one after the other: napari takes a tenth of a second or more to add a layer.
     """
 
-    def __init__(self, viewer: Any, mask: MaskModel) -> None:
+    def __init__(self, viewer: Any, mask: MaskModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._show_mask)
         self._viewer = viewer
         self._mask = mask
         self._known: WeakKeyDictionary[Any, NoisePanels] = WeakKeyDictionary()
@@ -64,11 +70,16 @@ class NoiseLayers:
             self._panels = panels
         for channel, lags in rho.items():
             panels.show_noise(lags, channel)
-        if self._link is None or self._link.layer not in self._viewer.layers:
-            self._release()
-            shown = panels.show_mask(self._mask.mask, self._mask.rho)
-            self._panels = panels
-            self._link = MaskLayerLink(self._mask, shown, self._viewer, panels.plane)
+        self._later.start()
+
+    def _show_mask(self) -> None:
+        panels, rho = self._panels, self._mask.rho
+        linked = self._link is not None and self._link.layer in self._viewer.layers
+        if panels is None or rho is None or linked:
+            return
+        self._release()
+        shown = panels.show_mask(self._mask.mask, rho)
+        self._link = MaskLayerLink(self._mask, shown, self._viewer, panels.plane)
 
     def hide(self) -> None:
         """Take the layers away."""
@@ -82,6 +93,7 @@ class NoiseLayers:
         self._panels = None
 
     def _release(self) -> None:
+        self._later.stop()
         if self._link is not None:
             self._link.end()
             self._link = None

@@ -103,8 +103,8 @@ class Session(QObject):
     told = Signal(object)
     finished = Signal(bool)
 
-    def __init__(self, make_engine: Callable[[Job], Engine]) -> None:
-        super().__init__()
+    def __init__(self, make_engine: Callable[[Job], Engine], parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self.mask = MaskModel(self)
         self.images: tuple[LayerSnapshot, ...] = ()
         self.measured: Measured | None = None

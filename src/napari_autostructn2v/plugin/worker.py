@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -105,9 +104,10 @@ class Run(QObject):
     def start(self) -> None:
         """Start the thread, known to napari, which asks before it closes on a running one."""
         self._stop.worker = create_worker(_Job(self._work, self.title))
-        self._stop.worker.start()
+        self._stop.worker.finished.connect(self._release)
         self._running = True
         _started.add(self)
+        self._stop.worker.start()
 
     def stop(self) -> None:
         """Ask the engine to end early; what it has learned comes with its last event.
@@ -173,6 +173,10 @@ class Run(QObject):
         finally:
             self._delivering = False
 
+    def _release(self) -> None:
+        """The thread has let go: what the run is made of can be deleted, and in this thread."""
+        _started.discard(self)
+
     def _pass_on(self, message: object) -> None:
         if message is None:
             self._running = False
@@ -208,7 +212,7 @@ def _failure(error: BaseException) -> Failed:
     return Failed(error, f"{type(error).__name__}: {error}")
 
 
-_started: weakref.WeakSet[Run] = weakref.WeakSet()
+_started: set[Run] = set()
 
 
 @atexit.register
