@@ -6,9 +6,17 @@ import pytest
 from napari.qt.threading import WorkerBase
 from npe2 import PluginManifest
 from qtpy.QtCore import Qt, QThreadPool, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QSlider,
+    QWidget,
+)
 
 import napari_autostructn2v
+from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.dock import DenoiseDock
 
@@ -243,3 +251,39 @@ def test_the_manifest_opens_this_dock(make_napari_viewer, npe2pm):
         viewer.open_sample("napari-autostructn2v", "horizontal")
         assert dock.panels.inputs.layer.name == "filaments"
         assert dock.panels.denoise.isEnabled()
+
+
+def test_every_control_says_what_it_is_for(open_dock):
+    _viewer, dock = open_dock(data=PIXELS, show=True)
+    panels = dock.panels
+    for fold in panels.folds.values():
+        fold.expand()
+    for section in panels.form.sections.values():
+        section.expand()
+    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QSlider, QLineEdit)
+    silent = [
+        control
+        for kind in kinds
+        for control in panels.widget().findChildren(kind)
+        # Where a part of a control has no words, Qt shows those of the whole.
+        if not (control.toolTip() or control.parent().toolTip())
+        and not control.objectName().startswith("qt_")
+    ]
+    assert not silent
+
+
+def test_nothing_is_wider_than_the_panel(open_dock, qtbot):
+    _viewer, dock = open_dock(data=PIXELS, show=True, name="a layer with a very long name " * 3)
+    _viewer.add_image(np.zeros((2, 8, 8)))
+    panels = dock.panels
+    for fold in panels.folds.values():
+        fold.expand()
+    panels.train.watch.show()
+    for section in panels.form.sections.values():
+        section.expand()
+    for rule in ("leak", "ring"):
+        panels.editor.set_options(Structure(extractor=rule))
+        panels.editor.rule.more.setChecked(True)
+        qtbot.wait(50)
+        room = dock.minimumWidth() - panels.verticalScrollBar().width()
+        assert panels.widget().minimumSizeHint().width() <= room

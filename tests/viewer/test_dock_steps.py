@@ -361,7 +361,7 @@ def test_a_model_is_saved_and_loaded(
     engine.error = InputError("there is no room")
     model.save.click()
     wait_idle(dock)
-    assert dock.panels.train.message.text() == "Error: There is no room."
+    assert model.note.text() == "Error: There is no room."
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
     model.save.click()
     assert not dock.is_running, "thought better of"

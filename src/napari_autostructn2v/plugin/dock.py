@@ -31,7 +31,7 @@ from napari_autostructn2v.engine.events import (
 )
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.comparison import Comparison
-from napari_autostructn2v.plugin.jobs import Analysed, Job, Loaded, Saved, engine
+from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, engine
 from napari_autostructn2v.plugin.live import LiveView
 from napari_autostructn2v.plugin.noise_layers import NoiseLayers
 from napari_autostructn2v.plugin.note import sentence
@@ -324,18 +324,16 @@ class DenoiseDock(QWidget):
             case Warning():
                 panels.train.message.say(f"Note: {event.message}")
             case Finished():
-                panels.show_model(self.session)
                 self._turn_to("result")
             case Failed():
-                panels.show_model(self.session)
-                panels.train.message.say(f"Error: {sentence(event.message)}")
-                panels.folds["train"].expand()
-                self._turn_to("train")
+                part = "model" if isinstance(self.session.job, Save | Load) else "train"
+                note = {"model": panels.model.note, "train": panels.train.message}[part]
+                note.say(f"Error: {sentence(event.message)}")
+                panels.folds[part].expand()
+                self._turn_to(part)
             case Loaded():
-                panels.show_model(self.session)
                 panels.model.note.say("Denoise the image with it: 3 Result, Denoise layer.")
             case Saved():
-                panels.show_model(self.session)
                 panels.model.note.say(f"Saved as {event.path}.")
 
     def _turn_to(self, name: str) -> None:
