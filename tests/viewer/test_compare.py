@@ -230,7 +230,8 @@ def test_the_line_is_dragged_and_the_picture_follows(pair, qtbot, where):
     assert colour_at(viewer, 20, 35, source) == (255, 255, 255)
     camera = viewer.scene.camera
     seen = camera.center
-    qtbot.waitExposed(viewer.window._qt_window)
+    with qtbot.waitExposed(viewer.window._qt_window):
+        pass
     drag(viewer, qtbot, on_canvas(viewer, source, 20, 29.5), on_canvas(viewer, source, 10, 44.5))
     assert curtain.position == pytest.approx(45 / 60, abs=0.01)
     assert camera.center == seen, "the view is not moved along"
@@ -247,9 +248,15 @@ def test_the_pointer_shows_where_the_line_can_be_taken(pair, qtbot):
     viewer, source, result = pair(show=True)
     curtain = Curtain(viewer, source, result)
     canvas = viewer.window._qt_viewer.canvas.native
-    for column, style in ((10, "standard"), (29.5, "pointing"), (50, "standard")):
+
+    def pointer(column):
+        """Move there anew each time: a canvas that is still being laid out moves beneath it."""
+        QTest.mouseMove(canvas, QPoint(*on_canvas(viewer, source, 19, column)))
         QTest.mouseMove(canvas, QPoint(*on_canvas(viewer, source, 20, column)))
-        qtbot.waitUntil(lambda style=style: str(viewer.cursor.style) == style, timeout=1000)
+        return str(viewer.cursor.style)
+
+    for column, style in ((10, "standard"), (29.5, "pointing"), (50, "standard")):
+        qtbot.waitUntil(lambda c=column, s=style: pointer(c) == s, timeout=2000)
     result.mode = "transform"
     QTest.mouseMove(canvas, QPoint(*on_canvas(viewer, source, 20, 29.5)))
     qtbot.wait(30)

@@ -30,18 +30,14 @@ from napari_autostructn2v.engine.events import (
     Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.plugin import settings
-from napari_autostructn2v.plugin.comparison import Comparison
+from napari_autostructn2v.plugin.canvas import Canvas
 from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, engine
-from napari_autostructn2v.plugin.live import LiveView
-from napari_autostructn2v.plugin.noise_layers import NoiseLayers
 from napari_autostructn2v.plugin.note import sentence
 from napari_autostructn2v.plugin.panels import Panels
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.recipe import write_down
-from napari_autostructn2v.plugin.region import parts
 from napari_autostructn2v.plugin.session import Plan, Session
 from napari_autostructn2v.plugin.worker import Engine, Run
-from napari_autostructn2v.plugin.writing import LayerSink
 
 _MIN_WIDTH = 300
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment
@@ -56,14 +52,10 @@ class DenoiseDock(QWidget):
         super().__init__()
         # napari hands plugins a proxy that wraps a layer anew at each access; what is compared
         # and kept here is the layer itself.
-        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(make_engine, self)
-        self.panels = Panels(self._viewer, self.session)
-        self._sink: LayerSink | None = None
-        self._live: LiveView | None = None
-        self._had_layers = False
-        self._noise_layers = NoiseLayers(self._viewer, self.session.mask, self)
-        self._comparison = Comparison(self._viewer, self)
+        self.panels = Panels(viewer, self.session)
+        self.canvas = Canvas(viewer, self.session.mask, self)
         self._closed_check = QTimer(self)
         self._closed_check.setSingleShot(True)
         self._closed_check.setInterval(_SETTLED_MS)
@@ -83,7 +75,7 @@ class DenoiseDock(QWidget):
         self.panels.show_model(self.session)
 
     def _connect(self) -> None:
-        session, panels = self.session, self.panels
+        session, panels, comparison = self.session, self.panels, self.canvas.comparison
         train, result, model = panels.train, panels.result, panels.model
         for signal, slot in (
             (panels.inputs.changed, self._on_input),
@@ -98,10 +90,10 @@ class DenoiseDock(QWidget):
             (train.preview_changed, self._set_preview),
             (result.preview.clicked, self._preview),
             (result.apply.clicked, self._apply),
-            (result.hold.pressed, partial(self._comparison.hold, True)),
-            (result.hold.released, partial(self._comparison.hold, False)),
-            (result.curtain.clicked, self._compare(self._comparison.show_curtain)),
-            (result.residual.clicked, self._compare(lambda _: self._comparison.add_residual())),
+            (result.hold.pressed, partial(comparison.hold, True)),
+            (result.hold.released, partial(comparison.hold, False)),
+            (result.curtain.clicked, self._compare(comparison.show_curtain)),
+            (result.residual.clicked, self._compare(lambda _: comparison.add_residual())),
             (model.save_wanted, lambda path: self._begin(session.save(path))),
             (model.load_wanted, lambda path: self._begin(session.load(path))),
             (model.script.clicked, lambda: self._copy("script")),
@@ -109,13 +101,13 @@ class DenoiseDock(QWidget):
             (model.batch.running_changed, self._update),
             (panels.form.changed, self._on_form),
             (panels.form.invalid, self._update),
-            (self._comparison.changed, self._update),
+            (comparison.changed, self._update),
             (session.told, self._on_event),
             (session.finished, self._on_finished),
             (session.changed, self._on_known),
             (session.mask.changed, self._update),
             # Not a method of this widget, which has ceased to be one by then.
-            (self.destroyed, partial(_let_go, self._comparison, self._noise_layers)),
+            (self.destroyed, partial(_let_go, self.canvas)),
         ):
             signal.connect(slot)
 
@@ -132,7 +124,7 @@ class DenoiseDock(QWidget):
         except InputError:  # said beside them
             images = []
         if not self.session.is_of(images):
-            self._noise_layers.leave()
+            self.canvas.noise.leave()
         self.session.set_images(images)
         self._update()
 
@@ -148,11 +140,10 @@ class DenoiseDock(QWidget):
             return
         config, chosen = asked
         images, region = self.session.images, self.panels.inputs
-        self._sink = self._new_sink(images)
-        self._live = LiveView(self._viewer, images[0], lambda: region.region, self)
+        place = self.canvas.watch(images[0], lambda: region.region)
         self._set_preview()
         self.panels.result.card.clear()
-        run = self.session.train(plan(config), chosen, self._sink, self._live.place)
+        run = self.session.train(plan(config), chosen, self.canvas.sink(images), place)
         self._follow(run, trains=True)
 
     def _analyse(self) -> None:
@@ -170,7 +161,7 @@ class DenoiseDock(QWidget):
         if budget is None or not form.is_valid or not self.session.images:
             return None
         try:
-            chosen = inputs.parts(list(self.session.images))
+            chosen = inputs.parts(self.session.images)
         except InputError as error:
             inputs.region_note.say(sentence(error))
             return None
@@ -181,15 +172,9 @@ class DenoiseDock(QWidget):
         self._use_model(self.session.images)
 
     def _preview(self) -> None:
-        region = self.panels.inputs.region
         self._on_input()
         try:
-            chosen = parts(
-                self._viewer,
-                self.session.images,
-                "view" if region == "whole" else region,
-                plane_only=True,
-            )
+            chosen = self.panels.inputs.glimpses(self.session.images)
         except InputError as error:
             self.panels.result.note.say(sentence(error))
         else:
@@ -198,13 +183,8 @@ class DenoiseDock(QWidget):
     def _use_model(self, images: Sequence[LayerSnapshot]) -> None:
         trained = self.session.trained
         if trained is not None and images:
-            self._sink = self._new_sink(images, wanted=trained.recommended)
-            self._follow(self.session.apply(images, self.panels.form.config(), self._sink))
-
-    def _new_sink(self, images: Sequence[LayerSnapshot], **options: Any) -> LayerSink:
-        sink = LayerSink(self._viewer, images, **options)
-        sink.shown.connect(self._comparison.add)
-        return sink
+            sink = self.canvas.sink(images, trained.recommended)
+            self._follow(self.session.apply(images, self.panels.form.config(), sink))
 
     def _stop(self) -> None:
         if self.session.run is not None:
@@ -216,31 +196,20 @@ class DenoiseDock(QWidget):
         """Take away at once what the run has made; it ends when its thread does."""
         if self.session.run is not None:
             self.session.run.cancel()
-            self._take_away()
+            self.canvas.take_away()
             self.panels.train.progress.stopping()
             self._update()
 
-    def _take_away(self) -> None:
-        if self._sink is not None:
-            self._sink.remove_all()
-        if self._live is not None:
-            self._live.close()
-        if not self._had_layers:
-            self._noise_layers.hide()
-
     def _set_preview(self) -> None:
-        if self._live is not None:
-            train = self.panels.train
-            self._live.set(train.live.isChecked(), train.split.isChecked())
+        train = self.panels.train
+        self.canvas.set_preview(train.live.isChecked(), train.split.isChecked())
 
     def _show_layers(self, on: bool) -> None:
         measured = self.session.measured
         if not on:
-            self._noise_layers.hide()
+            self.canvas.noise.hide()
         elif measured is not None:
-            first = [finding for finding in measured.findings if finding.image == 0]
-            rho = {finding.channel: finding.noise.rho for finding in first}
-            self._noise_layers.show(self.session.images[0], rho)
+            self.canvas.show_noise(measured, self.session.images[0])
 
     def _compare(self, action: Callable[[bool], None]) -> Callable[[bool], None]:
         """Make a slot of a comparison; what is in its way is said below the buttons."""
@@ -282,7 +251,7 @@ class DenoiseDock(QWidget):
         self.panels.inputs.set_axes(config.axes)
         if config.structure != self.panels.editor.options:
             self.panels.editor.set_options(config.structure)
-            self._noise_layers.leave()
+            self.canvas.noise.leave()
             self.session.forget_noise()
         self._update()
 
@@ -296,7 +265,7 @@ class DenoiseDock(QWidget):
         self.panels.train.stop.setFocus()
 
     def _begin(self, run: Run) -> None:
-        self._had_layers = self._noise_layers.are_shown
+        self.canvas.begin()
         for note in (self.panels.train.message, self.panels.result.note, self.panels.model.note):
             note.say("")
         _busy.add(self)
@@ -314,11 +283,11 @@ class DenoiseDock(QWidget):
                 panels.device.say(f"Device: {_in_words(event.device)}")
             case Progress():
                 panels.train.curves.add(event)
-            case Preview() if self._live is not None:
-                self._live.show_event(event)
+            case Preview():
+                self.canvas.show_preview(event)
             case Analysed():
                 self._show_layers(panels.noise.as_layers.isChecked())
-                self._turn_to("train" if self._sink is not None else "mask")
+                self._turn_to("train" if self.canvas.is_filling else "mask")
             case Checked(repaired=True):
                 panels.train.message.say(f"{event.sentence} Stage 2 begins anew, more is hidden.")
             case Warning():
@@ -347,16 +316,10 @@ class DenoiseDock(QWidget):
 
     def _on_finished(self, cancelled: bool) -> None:
         focused = self.focusWidget() in (self.panels.train.stop, self.panels.train.cancel)
-        sink, live = self._sink, self._live
+        trained = self.session.trained
         if cancelled:
-            self._take_away()
-        elif sink is not None:
-            trained = self.session.trained
-            sink.close(None if trained is None else trained.recommended)
-        if live is not None:
-            live.close()
-            live.deleteLater()
-        self._sink = self._live = None
+            self.canvas.take_away()
+        self.canvas.finish(None if trained is None else trained.recommended)
         self.panels.show_model(self.session)
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel
@@ -367,7 +330,8 @@ class DenoiseDock(QWidget):
         self._update()
 
     def _update(self) -> None:
-        comparing = self._comparison.pair is not None, self._comparison.curtain is not None
+        comparison = self.canvas.comparison
+        comparing = comparison.pair is not None, comparison.curtain is not None
         self.panels.update_buttons(comparing=comparing, session=self.session)
 
     # How it lives
@@ -399,7 +363,7 @@ class DenoiseDock(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
-        self._comparison.wake()
+        self.canvas.comparison.wake()
 
     def hideEvent(self, event: QHideEvent) -> None:
         super().hideEvent(event)
@@ -412,7 +376,7 @@ class DenoiseDock(QWidget):
         while panel is not None and not isinstance(panel, QDockWidget):
             panel = panel.parentWidget()
         if (panel or self).isHidden():
-            self._comparison.rest()
+            self.canvas.comparison.rest()
             self.panels.model.batch.stop()
             if self.session.run is not None and not self.session.run.is_stopping:
                 self._stop()
@@ -433,7 +397,6 @@ def _in_words(device: str) -> str:
     return f"CPU, {os.cpu_count()} cores" if device == "cpu" else device.upper()
 
 
-def _let_go(comparison: Comparison, layers: NoiseLayers) -> None:
+def _let_go(canvas: Canvas) -> None:
     with suppress(RuntimeError):  # at exit Qt may have deleted them first
-        comparison.close()
-        layers.leave()
+        canvas.close()

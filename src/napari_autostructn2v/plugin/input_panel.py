@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from napari.layers import Image, Shapes
@@ -75,7 +76,7 @@ class InputPanel(QWidget):
         chosen = [] if self.layer is None else [self.layer]
         return [snapshot(layer, self._axes) for layer in [*chosen, *self._others()]]
 
-    def parts(self, images: list[LayerSnapshot]) -> list[LayerSnapshot]:
+    def parts(self, images: Sequence[LayerSnapshot]) -> list[LayerSnapshot]:
         """Cut images to what is trained on.
 
         Raises
@@ -84,6 +85,17 @@ class InputPanel(QWidget):
             If nothing is left of them.
         """
         return parts(self._viewer, images, self.region, plane_only=self._plane_only)
+
+    def glimpses(self, images: Sequence[LayerSnapshot]) -> list[LayerSnapshot]:
+        """Cut images to what is previewed: the region in the plane in view.
+
+        Raises
+        ------
+        InputError
+            If nothing is left of them.
+        """
+        region = "view" if self.region == "whole" else self.region
+        return parts(self._viewer, images, region, plane_only=True)
 
     def take_budget(self) -> Budget | None:
         """Read the budget; what is not understood is explained beside it."""

@@ -1,0 +1,89 @@
+"""What the dock shows in the viewer: results, previews, the noise, comparisons; and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qtpy.QtCore import QObject
+
+from napari_autostructn2v.engine.events import Phase, Place, Preview
+from napari_autostructn2v.plugin.comparison import Comparison
+from napari_autostructn2v.plugin.live import LiveView
+from napari_autostructn2v.plugin.mask_model import MaskModel
+from napari_autostructn2v.plugin.measured import Measured
+from napari_autostructn2v.plugin.noise_layers import NoiseLayers
+from napari_autostructn2v.plugin.reading import LayerSnapshot
+from napari_autostructn2v.plugin.region import Region
+from napari_autostructn2v.plugin.writing import LayerSink
+
+
+class Canvas(QObject):
+    """Belongs to the GUI thread. What a run adds is ended by `finish`, all else by `close`."""
+
+    def __init__(self, viewer: Any, mask: MaskModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.noise = NoiseLayers(viewer, mask, self)
+        self.comparison = Comparison(viewer, self)
+        self._sink: LayerSink | None = None
+        self._live: LiveView | None = None
+        self._had_noise = False
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether results are on their way."""
+        return self._sink is not None
+
+    def begin(self) -> None:
+        """Note what is there before a run."""
+        self._had_noise = self.noise.are_shown
+
+    def sink(self, images: Sequence[LayerSnapshot], wanted: Phase | None = None) -> LayerSink:
+        """Make the sink of the next run."""
+        self._sink = LayerSink(self.viewer, images, wanted)
+        self._sink.shown.connect(self.comparison.add)
+        return self._sink
+
+    def watch(
+        self, image: LayerSnapshot, region: Callable[[], Region]
+    ) -> Callable[[], Place | None]:
+        """Follow a region of an image during the next run; gives what the run asks for it."""
+        self._live = LiveView(self.viewer, image, region, self)
+        return self._live.place
+
+    def set_preview(self, on: bool, split: bool) -> None:
+        if self._live is not None:
+            self._live.set(on, split)
+
+    def show_preview(self, event: Preview) -> None:
+        if self._live is not None:
+            self._live.show_event(event)
+
+    def show_noise(self, measured: Measured, image: LayerSnapshot) -> None:
+        """Show the noise of each channel of the first image, and the mask."""
+        first = [finding for finding in measured.findings if finding.image == 0]
+        self.noise.show(image, {finding.channel: finding.noise.rho for finding in first})
+
+    def take_away(self) -> None:
+        """Leave nothing of the present run."""
+        if self._sink is not None:
+            self._sink.remove_all()
+        if self._live is not None:
+            self._live.close()
+        if not self._had_noise:
+            self.noise.hide()
+
+    def finish(self, recommended: Phase | None) -> None:
+        """Show the results a last time, of each image the recommended one."""
+        if self._sink is not None:
+            self._sink.close(recommended)
+        if self._live is not None:
+            self._live.close()
+            self._live.deleteLater()
+        self._sink = self._live = None
+
+    def close(self) -> None:
+        """Leave no key or callback with the viewer."""
+        self.comparison.close()
+        self.noise.leave()
