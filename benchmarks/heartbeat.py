@@ -1,16 +1,19 @@
 """The viewer's heartbeat while it trains, and training beside the same training without a viewer.
 
 A 10 ms timer on the event loop of an open viewer notes when it fires. A gap is the time between
-two beats. Needs a display (xvfb-run will do).
+two beats. Each repeat is a new process, so that its first run imports torch, as a user's does.
+Needs a display (xvfb-run will do).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
@@ -26,18 +29,19 @@ def image() -> np.ndarray:
     return sample("nuclei", "horizontal", size=512, dtype=np.uint16).noisy
 
 
-def in_viewer(budget: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """Gaps in ms of an idle viewer and of one that trains, and the seconds of training."""
+def in_viewer(budget: str) -> dict[str, np.ndarray | float]:
+    """Gaps in ms of an idle viewer, of one that trains and of one that is stopped; and seconds."""
     import napari
     from qtpy.QtCore import QEventLoop, Qt, QTimer
 
-    from napari_autostructn2v.engine.events import Failed, StageDone
-    from napari_autostructn2v.plugin.dock import DenoiseDock
+    from napari_autostructn2v.engine.events import Failed, Preview, StageDone
 
     viewer = napari.Viewer()
     viewer.add_image(image(), name="cells")
-    dock = DenoiseDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Denoise")
+    began = perf_counter()
+    _panel, dock = viewer.window.add_plugin_dock_widget("napari-autostructn2v")
+    opened = perf_counter() - began
+    assert "torch" not in sys.modules, "its import is part of the run"
     beats: list[float] = []
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -48,29 +52,63 @@ def in_viewer(budget: str) -> tuple[np.ndarray, np.ndarray, float]:
         loop = QEventLoop()
         QTimer.singleShot(milliseconds, loop.quit)
         loop.exec()
-        gaps = 1000 * np.diff(beats)
-        beats.clear()
-        return gaps
+        return gaps()
 
-    wait(2000)
-    idle = wait(3000)
-    seconds = []
+    def gaps() -> np.ndarray:
+        found = 1000 * np.diff(beats)
+        beats.clear()
+        return found
+
+    def run(stop_after: float | None = None) -> None:
+        """Press Denoise, and wait for the end of it."""
+        loop = QEventLoop()
+        dock.panels.denoise.click()
+        pressed.append(perf_counter())
+        dock.session.finished.connect(loop.quit)
+        if stop_after is not None:
+            QTimer.singleShot(round(1000 * stop_after), stop)
+        loop.exec()
+        dock.session.finished.disconnect(loop.quit)
+
+    def stop() -> None:
+        pressed.append(perf_counter())
+        dock.panels.train.stop.click()
 
     def note(event: object) -> None:
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, StageDone):
-            seconds.append(event.seconds)
+            stages.append(event)
+            answers.append(perf_counter())
+        if isinstance(event, Preview):
+            previews.append(perf_counter())
 
-    dock.budget.setEditText(budget)
-    dock.denoise.click()
-    dock._run.event.connect(note)
-    loop = QEventLoop()
-    dock._run.finished.connect(loop.quit)
-    loop.exec()
-    busy = wait(200)
+    stages: list[StageDone] = []
+    previews: list[float] = []
+    answers: list[float] = []
+    pressed: list[float] = []
+    dock.session.told.connect(note)
+    wait(2000)
+    idle = wait(3000)
+    dock.panels.inputs.budget.setEditText(budget)
+    run()
+    busy = gaps()
+    seconds = sum(stage.seconds for stage in stages)
+    first = previews[0] - pressed[0]
+    stages.clear()
+    run(stop_after=10)
+    stopped = gaps()
+    answer = next(at for at in answers if at > pressed[2]) - pressed[2]
     viewer.close()
-    return idle, busy, sum(seconds)
+    return {
+        "idle": idle,
+        "training": busy,
+        "stopping": stopped,
+        "seconds": seconds,
+        "opened": opened,
+        "preview": first,
+        "stop": answer,
+    }
 
 
 def without_viewer(budget: str) -> float:
@@ -95,11 +133,19 @@ def main() -> None:
     ratios = []
     for _ in range(options.repeats):
         alone = without_viewer(options.budget)
-        idle, busy, seconds = in_viewer(options.budget)
-        for name, gaps in (("idle", idle), ("training", busy)):
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn) as process:
+            found = process.submit(in_viewer, options.budget).result()
+        for name in ("idle", "training", "stopping"):
+            gaps = found[name]
             row(name, len(gaps), *(float(np.percentile(gaps, q)) for q in (50, 99)), gaps.max())
-        ratios.append(alone / seconds)
-        print(f"training {seconds:.1f} s in the viewer, {alone:.1f} s without", flush=True)
+        ratios.append(alone / found["seconds"])
+        print(f"training {found['seconds']:.1f} s in the viewer, {alone:.1f} s without")
+        print(
+            "dock open after {opened:.2f} s, first preview {preview:.1f} s, "
+            "stop answered in {stop:.2f} s".format(**found),
+            flush=True,
+        )
     print(f"speed in the viewer / without, median: {np.median(ratios):.2f}")
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 from qtpy.QtCore import QObject, QTimer
+from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_autostructn2v.plugin.lags import (
     AT_FIRST,
@@ -172,11 +173,12 @@ class NoisePanels:
 
 
 def warm_up() -> None:
-    """Make napari import what its first Labels layer needs: a third of a second.
+    """Make napari and vispy prepare what their first Labels layer needs: half a second.
 
     Called in the worker thread, so that the window does not stand still when the mask arrives.
     """
     Labels(np.zeros((1, 1), np.uint8), colormap=_HIDDEN)
+    DashAtlas()  # its patterns are kept for all that come later
 
 
 def place_panel(
