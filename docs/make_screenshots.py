@@ -22,17 +22,21 @@ os.environ["NAPARI_CONFIG"] = str(TEMPORARY / "napari.yaml")
 import napari
 import numpy as np
 from napari.settings import get_settings
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_autostructn2v.engine.events import Progress
 from napari_autostructn2v.plugin import sample_data, settings
 from napari_autostructn2v.plugin.dock import DenoiseDock
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, SMALL = (1280, 720), (1024, 600)
 SHORT = "20 s"
+WATCHED = 0.4  # how far Stage 2 is when it is photographed
 EDITS = (0, 5), (1, 0)  # lags that are clicked
+COLOURS = 256  # of a picture: half the bytes, and no difference that is seen
 
 
 class Scene:
@@ -50,7 +54,6 @@ class Scene:
         self.panels = self.dock.panels
         self.panels.inputs.budget.setEditText(budget)
         settle(0.5)
-        self.viewer.reset_view()
 
     def wait(self) -> None:
         settle(0.2)
@@ -67,34 +70,54 @@ class Scene:
 
     def shoot(self, name: str) -> None:
         settle(0.5)
-        path = IMAGES / f"{name}.png"
-        self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+        pixels = self.viewer.window.screenshot(canvas_only=False, flash=False)
+        picture = Image.fromarray(pixels).convert("RGB")
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(IMAGES / f"{name}.png", optimize=True)
 
     def close(self) -> None:
         self.viewer.close()
         settle(0.5)
 
 
-def one_press(theme: str, budget: str) -> None:
-    """The whole way, while it trains, and the curtain over the result."""
-    scene = Scene(theme, budget)
+def watch(budget: str) -> None:
+    """While it trains, with the split preview."""
+    scene = Scene("dark", budget)
     scene.panels.train.split.setChecked(True)
+    stage2 = []
+    scene.dock.session.told.connect(
+        lambda event: (
+            stage2.append(event.step / event.total)
+            if isinstance(event, Progress) and event.stage == "stage2"
+            else None
+        )
+    )
     scene.panels.denoise.click()
-    settle(15)
+    while scene.dock.is_running and (not stage2 or stage2[-1] < WATCHED):
+        settle(0.1)
     scene.turn_to()
-    scene.shoot(f"training-{theme}")
+    scene.shoot("training")
     scene.wait()
     scene.turn_to()
-    scene.shoot(f"window-{theme}")
-    scene.panels.result.curtain.click()
-    scene.turn_to("result")
-    scene.shoot(f"curtain-{theme}")
+    scene.shoot("window")
     scene.close()
 
 
-def edit_mask(theme: str) -> None:
+def judge(budget: str) -> None:
+    """The result, and the curtain over it."""
+    scene = Scene("light", budget)
+    scene.panels.denoise.click()
+    scene.wait()
+    scene.turn_to()
+    scene.shoot("window-light")
+    scene.panels.result.curtain.click()
+    scene.turn_to("result")
+    scene.shoot("curtain")
+    scene.close()
+
+
+def edit_mask() -> None:
     """Analyse, and click on cells of the grid; then an image that can't be denoised."""
-    scene = Scene(theme, SHORT)
+    scene = Scene("dark", SHORT)
     scene.panels.noise.analyse.click()
     scene.wait()
     grid = scene.panels.editor.grid
@@ -103,14 +126,14 @@ def edit_mask(theme: str) -> None:
         QTest.mouseClick(grid, Qt.MouseButton.LeftButton, pos=centre)
     scene.turn_to("mask")
     settle(1)
-    scene.shoot(f"mask-{theme}")
+    scene.shoot("mask")
     scene.panels.folds["mask"].expand(False)
     where = {"scale": (0.1, 0.1), "units": ("um", "um")}
     scene.viewer.add_image(np.full((512, 512), 100, np.uint16), name="dark", **where)
     scene.panels.denoise.click()
     scene.wait()
     scene.turn_to()
-    scene.shoot(f"error-{theme}")
+    scene.shoot("error")
     scene.close()
 
 
@@ -120,7 +143,7 @@ def all_settings() -> None:
     for name, fold in scene.panels.folds.items():
         fold.expand(name in ("model", "advanced"))
     scene.turn_to("advanced")
-    scene.shoot("settings-small")
+    scene.shoot("settings")
     scene.close()
 
 
@@ -136,9 +159,9 @@ def main() -> None:
     parser.add_argument("--budget", default="1 min", help="time for each of the two long runs")
     budget = parser.parse_args().budget
     IMAGES.mkdir(exist_ok=True)
-    for theme in ("dark", "light"):
-        one_press(theme, budget)
-        edit_mask(theme)
+    watch(budget)
+    judge(budget)
+    edit_mask()
     all_settings()
 
 

@@ -304,7 +304,11 @@ def test_check_asks_for_whole_rows_where_their_offsets_leak() -> None:
         found = check([clean + offsets + white], [result], noise, row(5), rng(), patch=32)
         assert found.verdict == verdict
     assert found.extend is not None
-    assert found.extend.shape[1] == 63
+    assert found.extend.shape == (1, 63)
+    found = check([clean + offsets + white], [result], noise, found.extend, rng(), patch=32)
+    assert found.verdict == "leaks"
+    assert found.extend is None, "rows are whole already"
+    assert "would not help" in found.sentence
 
 
 def test_lost_detail_is_never_answered_by_a_wider_mask() -> None:

@@ -61,6 +61,33 @@ def test_analyse_shows_verdict_mask_and_layers_and_trains_nothing(
     qtbot.waitUntil(lambda: names(viewer) == ["cells", "cells autocorrelation", "cells mask"])
 
 
+def test_the_noise_beside_the_image_comes_into_view_unless_the_user_has_moved_it(
+    open_dock, analyse, qtbot
+):
+    viewer, dock = open_dock(data=PIXELS.T, show=True)
+    camera = viewer.scene.camera
+    for width in (1500, 1200):  # as when the dock has taken its part of the window
+        viewer.window.resize(width, 700)
+        qtbot.waitUntil(lambda w=width: viewer.window.geometry()[2] == w)
+        qtbot.wait(50)
+        if width == 1500:
+            viewer.reset_view()
+            wide = viewer.canvas.size[1]
+    assert viewer.canvas.size[1] < 0.8 * wide
+    analyse(dock)
+    right = viewer.layers.extent.world[1, -1]
+    assert (right - camera.center[-1]) * camera.zoom <= viewer.canvas.size[1] / 2
+    left = viewer.layers.extent.world[0, -1]
+    assert (camera.center[-1] - left) * camera.zoom <= viewer.canvas.size[1] / 2
+    dock.panels.noise.as_layers.click()
+    camera.center = (4, 4)
+    camera.zoom = zoom = 2 * camera.zoom
+    dock.panels.noise.as_layers.click()
+    qtbot.waitUntil(lambda: "cells mask" in viewer.layers)
+    assert camera.center[-2:] == (4, 4)
+    assert camera.zoom == pytest.approx(zoom)
+
+
 def test_a_mask_edited_in_grid_or_layer_is_trained_with(
     open_dock, analyse, denoise, fake_engine, qtbot
 ):

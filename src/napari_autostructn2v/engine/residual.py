@@ -38,10 +38,12 @@ _SHARED = 0.08  # of the noise: neighbours share it
 _WIDEN = 0.06  # lost correlation: noise comes back through this lag
 _LOSS = 0.12  # relative excess of the residual's energy where there is structure
 
-_SENTENCES: dict[Judgement, str] = {
+_SENTENCES = {
     "fits": "What was taken away is like the noise that was measured.",
     "leaks": "Noise came back into the result, because the mask is too narrow for it: "
     "hide more neighbours.",
+    "leaks all the same": "Noise came back into the result, although the mask reaches as far as it "
+    "can: a wider one would not help.",
     "loses detail": "What was taken away holds structure too: train longer; a wider mask "
     "would not help.",
     "can't tell": "The image has too little flat background to tell noise from structure in what "
@@ -63,7 +65,7 @@ class Check:
     rho
         (2L+1, 2L+1) autocorrelation of the residual in flat tiles, L at most 9.
     extend
-        A wider mask, where noise leaks.
+        A wider mask, where noise leaks and one would help.
     """
 
     verdict: Judgement
@@ -75,7 +77,8 @@ class Check:
 
     @property
     def sentence(self) -> str:
-        return _SENTENCES[self.verdict]
+        beyond = self.verdict == "leaks" and self.extend is None
+        return _SENTENCES["leaks all the same" if beyond else self.verdict]
 
     def report(self) -> dict[str, Any]:
         return {
@@ -249,19 +252,21 @@ def _central(rho: Array, reach: int) -> Array:
     return rho[inner, inner].copy()
 
 
-def _wider(mask: Array, comparison: _Comparison, noise: Noise, patch: int) -> Array:
+def _wider(mask: Array, comparison: _Comparison, noise: Noise, patch: int) -> Array | None:
     """The mask with the lags through which noise comes back, one pixel more along each side.
 
-    One that is too narrow costs decibels, one that is a pixel too wide next to nothing.
+    One that is too narrow costs decibels, one that is a pixel too wide next to nothing. None if
+    it has all of that already: no pixel is farther than a patch.
     """
-    found = comparison.through
+    found, whole = comparison.through, 2 * patch - 1
     parts = [mask, _cropped(ndimage.binary_closing(np.pad(found, 1))[1:-1, 1:-1] | found)]
     centre = found.shape[0] // 2
     for axis, share in ((0, noise.row_offset), (1, noise.column_offset)):
         if np.median(np.take(comparison.lost, centre, axis)) > share / 2 > 0:
-            line = np.ones(2 * patch - 3, np.uint8)
+            line = np.ones(whole, np.uint8)
             parts.append(line[None] if axis == 0 else line[:, None])
-    return _grown(union(*parts))
+    wider = _grown(union(*parts), whole)
+    return None if np.array_equal(wider, mask) else wider
 
 
 def _cropped(found: Array) -> Array:
@@ -273,9 +278,9 @@ def _cropped(found: Array) -> Array:
     return mask_of(lags)
 
 
-def _grown(mask: Array) -> Array:
-    """One pixel more at each end, along the axes the mask extends along."""
-    along = [side > 1 or mask.size == 1 for side in mask.shape]
+def _grown(mask: Array, most: int) -> Array:
+    """One pixel more at each end, along the axes the mask extends along, but for whole lines."""
+    along = [1 < side < most or mask.size == 1 for side in mask.shape]
     grown = np.pad(mask, [(int(wide), int(wide)) for wide in along])
     for axis in np.flatnonzero(along):
         grown = np.maximum.reduce([np.roll(grown, step, axis) for step in (-1, 0, 1)])

@@ -34,6 +34,8 @@ Array = npt.NDArray[Any]
 
 _PANEL = 0.48  # side of a panel in image heights; two panels and a gap make up the height
 _GAP = 0.04
+_RESIZED = 2.5  # how many times smaller or larger a canvas may have become
+_OFF_CENTRE = 3  # screen pixels
 _CORRELATION = Colormap([NEGATIVE, ZERO, POSITIVE], name="noise correlation")
 _HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
 
@@ -216,14 +218,18 @@ def place_panel(
 
 
 def view_is_fitted(viewer: Any) -> bool:
-    """Whether the camera shows all layers whole, as napari itself sets it; else leave it be."""
+    """Whether the camera is as napari has set it, to show all layers whole; else leave it be.
+
+    Known by its centre, which a user who zooms or moves the view hardly leaves where it was. Its
+    zoom is of the canvas as large as it was then: a panel opened beside it makes it smaller.
+    """
     camera = getattr(viewer, "scene", viewer).camera  # `viewer.camera` before napari 0.9
     center, zoom = camera.center, camera.zoom
     if viewer.dims.ndisplay != 2:
         return False
     viewer.reset_view()
-    fitted = np.isclose(zoom, camera.zoom, rtol=0.05) and np.allclose(
-        center[-2:], camera.center[-2:], atol=20 / zoom
+    fitted = 1 / _RESIZED < zoom / camera.zoom < _RESIZED and np.allclose(
+        center[-2:], camera.center[-2:], atol=_OFF_CENTRE / zoom
     )
     if not fitted:
         camera.center, camera.zoom = center, zoom
