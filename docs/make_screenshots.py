@@ -72,7 +72,9 @@ class Scene:
         settle(0.5)
         pixels = self.viewer.window.screenshot(canvas_only=False, flash=False)
         picture = Image.fromarray(pixels).convert("RGB")
-        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(IMAGES / f"{name}.png", optimize=True)
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(
+            IMAGES / f"{name}.png", optimize=True
+        )
 
     def close(self) -> None:
         self.viewer.close()

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from napari_autostructn2v.engine import config as settings
+from napari_autostructn2v.engine import original
 from napari_autostructn2v.engine.config import PRESETS, Budget, Config
 
 PAGE = Path(__file__).parent / "configuration.md"
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """\
 # Configuration
 
-<!-- Written by docs/reference.py from src/napari_autostructn2v/engine/config.py: edit that. -->
+<!-- Written by docs/reference.py from config.py and original.py of the engine: edit those. -->
 
 Every parameter of a run, with its default. None needs to be set. A configuration is given as
 
@@ -174,8 +174,8 @@ def _presets() -> str:
 
 
 def _keys() -> str:
-    rows = [(f"`{key}`", _path(path), "") for key, path in settings._TOP.items()]
-    rows += [(f"`stageN.{key}`", _path(("stageN", *p)), "") for key, p in settings._STAGE.items()]
+    rows = [(f"`{key}`", _path(path), "") for key, path in original.TOP.items()]
+    rows += [(f"`stageN.{key}`", _path(("stageN", *p)), "") for key, p in original.STAGE.items()]
     for key, values in TRIED.items():
         results = [_translated(key, value) for value in values]
         ours = results[0][0]
@@ -194,7 +194,7 @@ def _keys() -> str:
             "the same names",
         )
     )
-    ignored = ", ".join(f"`{key}`" for key in sorted(settings._IGNORED))
+    ignored = ", ".join(f"`{key}`" for key in sorted(original.IGNORED))
     table = _rows(("Original", "Here", "Values"), rows)
     return f"{KEYS}\n{table}{KEYS_END.format(ignored=ignored)}"
 
@@ -202,7 +202,7 @@ def _keys() -> str:
 def _translated(key: str, value: Any) -> tuple[str, Any]:
     """Our key and value for one of the original's."""
     stage, _, name = key.rpartition(".")
-    result = settings._translate({stage: {name: value}} if stage else {name: value})
+    result = original.translate({stage: {name: value}} if stage else {name: value})
     [(ours, translated)] = _flat(result)
     return ours, translated
 

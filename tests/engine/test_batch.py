@@ -1,12 +1,15 @@
+import doctest
+
 import numpy as np
 import pytest
 import tifffile
 
-from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine import events, naming
 from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files, plan
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.naming import distinct
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.synthetic import sample
@@ -19,8 +22,8 @@ def model():
     """A network that has learned nothing: it is applied just as well."""
     config = Config.parse({"stage1": {"network": {"features": 4}}})
     network = UNet(config.stage1.network).eval()
-    made = Model(config, Normalisation((float(NOISY.mean()),), (float(NOISY.std()),)), (Unit(),))
-    return made.with_network(0, "stage1", network, sigma=20.0)
+    unit = Unit({"stage1": network}, sigma=20.0)
+    return Model(config, Normalisation((float(NOISY.mean()),), (float(NOISY.std()),)), (unit,))
 
 
 @pytest.fixture
@@ -61,6 +64,13 @@ def test_two_files_never_have_one_result(folder):
     results = [job.output.name for job in plan(folder, folder / "out")]
     assert len({name.casefold() for name in results}) == len(results) == 6
     assert set(results) >= {"a2.tif", "a2-2.tif"}
+
+
+def test_many_files_of_one_name_are_soon_numbered():
+    names = list(distinct(["img.tif"] * 20_000))
+    assert (names[0], names[-1]) == ("img.tif", "img-20000.tif")
+    assert doctest.testmod(naming).attempted == 1
+    assert doctest.testmod(naming).failed == 0
 
 
 def test_results_of_earlier_runs_are_no_images(folder):

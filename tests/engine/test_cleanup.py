@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import course, events, pipeline, train
+from napari_autostructn2v.engine import course, events, guard, train
 from napari_autostructn2v.engine.config import Config, Network
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import apply, run
@@ -90,7 +90,7 @@ def test_nothing_of_a_run_stays_in_memory_when_the_caches_are_emptied(
     monkeypatch.setattr(train.Task, "__post_init__", watch)
     monkeypatch.setattr(train.Task, "loss", fails)
     monkeypatch.setattr(
-        pipeline, "_empty_caches", lambda: alive.append(sum(ref() is not None for ref in held))
+        guard, "_empty_caches", lambda: alive.append(sum(ref() is not None for ref in held))
     )
     gc.collect()
     gc.disable()

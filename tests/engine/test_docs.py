@@ -33,6 +33,14 @@ def test_configuration_page_is_what_the_config_says():
     assert written == reference.page(), "run docs/reference.py"
 
 
+@pytest.mark.parametrize("floor", ["engine", "plugin", "cli"])
+def test_the_architecture_names_every_module(floor):
+    home = ROOT / "src" / "napari_autostructn2v" / floor
+    named = set(re.findall(r"`([\w/]+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    modules = {str(path.relative_to(home).with_suffix("")) for path in home.rglob("[!_]*.py")}
+    assert not modules - named
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", CODE.sub("", page.read_text("utf-8")))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -21,21 +21,23 @@ CONFIG = Config.parse(
 )
 
 
+def network(stage: StageName) -> UNet:
+    return UNet(CONFIG.stage(stage).network).to(memory_format=torch.channels_last).eval()
+
+
 def model() -> Model:
     torch.manual_seed(0)
-    made = Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), (Unit(), Unit()), {"seed": 4})
-    for index in (0, 1):
-        for stage in ("stage1", "stage2")[: 2 - index]:  # the second channel has no Stage 2
-            made = made.with_network(
-                index,
-                stage,
-                UNet(CONFIG.stage(stage).network).to(memory_format=torch.channels_last).eval(),
-                mask=np.ones((1, 2 * index + 3), np.uint8),
-                rho=np.eye(5),
-                sigma=3.5,
-                verdict="along x",
-            )
-    return made
+    units = [
+        Unit(
+            networks={stage: network(stage) for stage in stages},
+            mask=np.ones((1, width), np.uint8),
+            rho=np.eye(5),
+            sigma=3.5,
+            verdict="along x",
+        )
+        for stages, width in ((STAGES, 3), (STAGES[:1], 5))  # the second channel has no Stage 2
+    ]
+    return Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), tuple(units), {"seed": 4})
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_page_of_a_run_shows_the_quality_card():
     assert_readable(figure)
     text = words(figure)
     for expected in (
-        "Stage 2 (best)", "17.3 dB (16.8 to 17.9)", "Noise left", "61 %", "\N{EN DASH}",
+        "Stage 2 (best)", "+17.3 dB", "16.8 to 17.9", "Noise left", "61 %", "\N{EN DASH}",
         "Removed by Stage 2", QUALITY["check"]["sentence"],
     ):  # fmt: skip
         assert expected in text
@@ -223,7 +223,7 @@ def test_quality_rows_have_what_is_known():
     assert [row.title for row in rows] == ["Estimated gain", "Noise left"]
     assert rows[1].values == {"stage1": "61 %"}
     assert quality_rows({}) == []
-    assert doctest.testmod(engine_words).attempted == 3
+    assert doctest.testmod(engine_words).attempted == 4
     assert doctest.testmod(engine_words).failed == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -166,8 +165,6 @@ def analyse(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure the noise of images and say how it is correlated; nothing is trained."""
-    # The systems solved are small: threads would only wait for each other, long on a busy machine.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from napari_autostructn2v.engine import analysis, structure
     from napari_autostructn2v.engine.mask_file import read_mask
     from napari_autostructn2v.engine.source import find_sources

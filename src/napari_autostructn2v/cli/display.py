@@ -133,10 +133,8 @@ class Display:
             case events.StageDone():
                 name = STAGE_TITLES[event.stage] + _channel(event.channel)
                 why = f", ended early: {event.stopped}" if event.stopped else ""
-                trained = (
-                    f"{event.steps} steps in {event.seconds:.1f} s, loss {event.loss:.4f}{why}"
-                )
-                self._line(f"{name}: {trained if event.steps else event.stopped}")
+                trained = f"{event.steps} steps in {event.seconds:.1f} s, loss {event.loss:.4f}"
+                self._line(f"{name}: {trained}{why}")
             case events.TileDone():
                 self._bar(f"{STAGE_TITLES[event.stage]}, tiles", event.done, event.total, "")
             case events.Warning():

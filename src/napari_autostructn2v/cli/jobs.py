@@ -125,10 +125,12 @@ class Job:
 
     def _keep_unfinished(self, sources: Sequence[Source], model: Model | None) -> None:
         """Save the model so far, and tell how to go on from it."""
+        from napari_autostructn2v.engine.io.readers import stem
+
         if model is None or not model.units:
             return
         out = self.outputs[0] if len(self.outputs) == 1 else self.outputs[0].parent
-        path = self.extras.save_model or _free(out.with_name(f"{_stem(out)}.stopped.asn2v"))
+        path = self.extras.save_model or _free(out.with_name(f"{stem(out)}.stopped.asn2v"))
         model.save(path)
         inputs = [str(source.path) for source in sources]
         command = ["autostructn2v", "denoise", str(path), *inputs, "-o", str(out)]
@@ -148,6 +150,7 @@ def run_each(
     stop: threading.Event,
 ) -> None:
     """Train a model for each file; a file that fails doesn't end the batch."""
+    from napari_autostructn2v.engine.io.readers import stem
     from napari_autostructn2v.engine.sink import output_paths
     from napari_autostructn2v.engine.source import find_files, open_source
 
@@ -164,7 +167,7 @@ def run_each(
             complain(error)
     outputs = output_paths(output, [source for _, source in good])
     jobs = [
-        Job([path], extras.of(_stem(path)) if len(files) > 1 else extras, settings, overwrite)
+        Job([path], extras.of(stem(path)) if len(files) > 1 else extras, settings, overwrite)
         for path in outputs
     ]
     for job in jobs:
@@ -229,10 +232,6 @@ def stop_flag() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(path.suffix).removesuffix(".ome")
 
 
 def _free(path: Path) -> Path:

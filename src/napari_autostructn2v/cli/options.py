@@ -103,7 +103,7 @@ def configure(
     measuring: Measuring | None = None,
 ) -> Config:
     """Options override the config file, which overrides the preset."""
-    base = Config.load(file, preset) if file else Config.parse({"preset": preset or "balanced"})
+    base = Config.load(file, preset) if file else Config.parse({"preset": preset} if preset else {})
     values = base.model_dump(mode="json")
     values.update({key: value for key, value in options.items() if value is not None})
     structure, measured = values["structure"], (measuring or Measuring()).fields()

@@ -19,6 +19,7 @@ from napari_autostructn2v.engine.events import (
     TileDone,
 )
 from napari_autostructn2v.engine.io.readers import is_zarr, stem
+from napari_autostructn2v.engine.naming import distinct
 from napari_autostructn2v.engine.source import find_files, open_source
 
 if TYPE_CHECKING:
@@ -60,19 +61,11 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
     files = [file for file in find_files(images) if home not in file.resolve().parents]
     if not files:
         raise InputError(f"{folder} is the folder of the images; choose another for the results")
-    jobs = []
-    taken: set[str] = set()
     for file in files:
         if not file.exists():
             raise InputError(f"there is no file or folder {file}")
-        suffix = ".zarr" if is_zarr(file) else ".tif"
-        name, count = stem(file), 1
-        while name.casefold() in taken:
-            count += 1
-            name = f"{stem(file)}-{count}"
-        taken.add(name.casefold())
-        jobs.append(Job(file, folder / f"{name}{suffix}"))
-    return jobs
+    results = distinct(f"{stem(file)}{'.zarr' if is_zarr(file) else '.tif'}" for file in files)
+    return [Job(file, folder / name) for file, name in zip(files, results, strict=True)]
 
 
 def denoise_files(

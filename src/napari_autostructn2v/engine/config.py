@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from napari_autostructn2v.engine import original
 from napari_autostructn2v.engine.errors import InputError
 
 StageName = Literal["stage1", "stage2"]
@@ -341,7 +342,7 @@ class Config(_Frozen):
     def parse(cls, values: Mapping[str, Any]) -> Config:
         """Build a config, raising `InputError` with one sentence instead of a report."""
         values = dict(values)
-        base = PRESETS.get(preset := values.pop("preset", "balanced"))
+        base = PRESETS.get(preset := values.pop("preset", DEFAULT_PRESET))
         if base is None:
             raise InputError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
         try:
@@ -377,7 +378,7 @@ class Config(_Frozen):
         InputError
             If a key is unknown or a value out of range; the sentence names it.
         """
-        return cls.parse({"preset": "autostructn2v", **_translate(values)})
+        return cls.parse({"preset": "autostructn2v", **original.translate(values)})
 
 
 def explain(error: ValidationError) -> str:
@@ -403,125 +404,14 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-_ORIGINAL_STAGE: dict[str, Any] = {
-    "network": {"features": 64, "depth": 2, "batch_norm": True},
-    "replacement": "local_mean",
-    "augmentation": "all",
-    "roi_threshold": 0.5,
-    "scale_factor": 0.25,
-}
-
+DEFAULT_PRESET = "balanced"
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"budget": "20s"},
-    "balanced": {},
+    DEFAULT_PRESET: {},
     "best": {
         "budget": "10min",
         "stage1": {"network": {"features": 32}},
         "stage2": {"network": {"features": 32}},
     },
-    # Defaults of the original's pipeline/config.py and README; rotations turn the mask along,
-    # as the original's documents intend.
-    "autostructn2v": {
-        "budget": "100epochs",
-        "seed": 42,
-        "stage1": {
-            **_ORIGINAL_STAGE,
-            "patch_size": 32,
-            "batch_size": 4,
-            "learning_rate": 1e-4,
-            "patches_per_image": 100,
-            "mask_percentage": 15.0,
-            "use_roi": True,
-            "select_background": True,
-        },
-        "stage2": {
-            **_ORIGINAL_STAGE,
-            "patch_size": 64,
-            "batch_size": 2,
-            "learning_rate": 1e-5,
-            "patches_per_image": 200,
-            "mask_percentage": 10.0,
-        },
-        "structure": {"mask_source": "stage1", "extractor": "ring"},
-        "training": {
-            "schedule": "plateau",
-            "early_stopping": True,
-            "ema": 0.0,
-        },
-    },
+    "autostructn2v": original.DEFAULTS,
 }
-
-_IGNORED = {
-    "input_dir", "output_dir", "experiment_name", "image_extension", "verbose", "num_workers",
-}  # fmt: skip
-_REPLACEMENTS: tuple[Replacement, ...] = ("local_mean", "zeros", "random_visible")
-_TOP = {
-    "random_seed": ("seed",),
-    "device": ("device",),
-    "split_ratio": ("split_ratio",),
-    "run_stage1": ("run_stage1",),
-    "run_stage2": ("run_stage2",),
-    "early_stopping": ("training", "early_stopping"),
-    "early_stopping_patience": ("training", "patience"),
-}
-_STAGE = {
-    "features": ("network", "features"),
-    "num_layers": ("network", "depth"),
-    **{
-        name: (name,)
-        for name in (
-            "patch_size", "batch_size", "learning_rate", "patches_per_image", "mask_percentage",
-            "mask_center_size", "use_roi", "roi_threshold", "scale_factor", "select_background",
-        )
-    },
-}  # fmt: skip
-
-
-def _translate(values: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    unknown = []
-
-    def put(path: tuple[str, ...], value: Any) -> None:
-        inner = result
-        for part in path[:-1]:
-            inner = inner.setdefault(part, {})
-        inner[path[-1]] = value
-
-    for key, value in values.items():
-        if key in _IGNORED:
-            continue
-        if key in _TOP:
-            put(_TOP[key], value)
-        elif key == "num_epochs":
-            put(("budget",), f"{value}epochs")
-        elif key in STAGES:
-            if not isinstance(value, Mapping):
-                raise InputError(f"config: {key} must be an object (got {value!r})")
-            for name, item in value.items():
-                if name in _STAGE:
-                    put((key, *_STAGE[name]), item)
-                elif name == "use_augmentation":
-                    put((key, "augmentation"), "all" if item else "none")
-                elif name == "masking_strategy":
-                    if item not in (0, 1, 2):
-                        raise InputError(f"config: {key}.{name} must be 0, 1 or 2 (got {item!r})")
-                    put((key, "replacement"), _REPLACEMENTS[item])
-                elif key == "stage2" and name == "extractor":
-                    put(("structure", "ring"), item)
-                elif key == "stage2" and name == "mask_source":
-                    sources = {"stage1": "stage1", "extractor": "raw", "file": "file"}
-                    if item not in sources:
-                        raise InputError(
-                            f"config: stage2.mask_source must be one of {', '.join(sources)} "
-                            f"(got {item!r})"
-                        )
-                    put(("structure", "mask_source"), sources[item])
-                elif key == "stage2" and name == "mask_file_path":
-                    put(("structure", "mask_file"), item)
-                else:
-                    unknown.append(f"{key}.{name}")
-        else:
-            unknown.append(key)
-    if unknown:
-        raise InputError(f"config: autoStructN2V has no key {', '.join(map(repr, unknown))}")
-    return result

@@ -1,4 +1,4 @@
-"""Reads a structural mask from an image file, such as one of another data set."""
+"""Keeps a structural mask in an image file, so that it can be edited, or used on other data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.files import write_tiff
 from napari_autostructn2v.engine.source import open_source
 from napari_autostructn2v.engine.structure import check_mask
 
@@ -27,9 +28,21 @@ def read_mask(path: Path) -> Array:
     with open_source(path) as source:
         if source.planes != 1:
             raise InputError(f"mask {path} has {source.planes} planes; it must be one 2-D image")
+        name = f"mask {path} of {source.size[0]} x {source.size[1]} px"
         if max(source.size) > _LONGEST:
-            raise InputError(
-                f"mask {path} has {source.size[0]} x {source.size[1]} px: that is a picture, not "
-                f"a mask, which has at most {_LONGEST} px on each side"
-            )
-        return check_mask(source.read(0, slice(None), slice(None)))
+            raise InputError(f"{name} is a picture; a mask has at most {_LONGEST} px on each side")
+        return check_mask(source.read(0, slice(None), slice(None)), name)
+
+
+def write_mask(path: Path, mask: Array) -> None:
+    """Write a mask as TIFF.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    try:
+        write_tiff(path, mask)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_autostructn2v.engine import purity
 from napari_autostructn2v.engine.correlation import autocovariance, shrink
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import FlatTiles, Surface, all_tiles, flat_tiles, plane
+from napari_autostructn2v.engine.movement import movement
 from napari_autostructn2v.engine.offsets import LONG, SHORT, offset_variance, offset_wavelength
 from napari_autostructn2v.engine.sampling import check_measurable, filled
 from napari_autostructn2v.engine.traits import (
@@ -38,9 +38,7 @@ _SHORT = 6  # px; correlation beyond this is not counted as short
 _LEAST_OFFSET = 0.01  # share of the variance
 _HARMLESS = 0.01  # sum of squared correlations, which is about the leak where they are small
 _FLOOR = 0.1  # of the variance of tiles with structure must be noise of its own
-_MOTION = 2.0  # px; movement is looked for at this scale
 _MOVES = 0.1  # of what changes, explained by a movement
-_LEAST_EDGES = 100  # px
 
 
 @dataclass(frozen=True)
@@ -98,20 +96,18 @@ class Noise:
     @property
     def rho(self) -> Array:
         """(2L+1, 2L+1) autocorrelation, offsets included."""
-        return self._with_offsets(self.short * (1 - self.row_offset - self.column_offset))
+        rho: Array = self.short * (1 - self.row_offset - self.column_offset)
+        centre = rho.shape[0] // 2
+        rho[centre, :] += self.row_offset
+        rho[:, centre] += self.column_offset
+        rho[centre, centre] = 1
+        return rho
 
     @property
     def error(self) -> Array:
         """Standard error of `rho`."""
         error: Array = self.short_error * (1 - self.row_offset - self.column_offset)
         return error
-
-    def _with_offsets(self, rho: Array) -> Array:
-        centre = rho.shape[0] // 2
-        rho[centre, :] += self.row_offset
-        rho[:, centre] += self.column_offset
-        rho[centre, centre] = 1
-        return rho
 
 
 def measure(blocks: Sequence[Array], max_lag: int) -> Noise:
@@ -148,10 +144,10 @@ def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise
     """
     differences = [(one - other) / np.float32(math.sqrt(2)) for one, other in pairs]
     check_measurable(differences)
-    movement = max(_movement(one, other) for one, other in pairs)
-    if movement > _MOVES:
+    moved = max(movement(one, other) for one, other in pairs)
+    if moved > _MOVES:
         raise InputError(
-            f"the frames do not repeat one scene: its movement explains {movement:.0%} of what "
+            f"the frames do not repeat one scene: its movement explains {moved:.0%} of what "
             "changes between them; measure the noise another way (mask_source = raw)"
         )
     surfaces = [Surface.of(difference) for difference in differences]
@@ -161,35 +157,6 @@ def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise
     means = [frames[i][y : y + height, x : x + width].mean() for i, y, x in tiles.places]
     tiles = replace(tiles, means=np.array(means, float))
     return _of_tiles(tiles, surfaces, max_lag, image=frames)
-
-
-def _movement(one: Array, other: Array) -> float:
-    """Share of what changes where the scene is steep that a shift of it explains.
-
-    0 where there is too little to tell.
-    """
-    one, other = filled(one), filled(other)
-    scene, difference = (one + other) / 2, one - other
-    slopes = [
-        ndimage.gaussian_filter(scene, _MOTION, order=order, mode="nearest")
-        for order in ((0, 1), (1, 0))
-    ]
-    steep = np.hypot(*slopes)
-    edges = steep > np.quantile(steep, 0.9)
-    for axis in (1, 0):  # offsets of lines are noise
-        difference = difference - np.median(difference, axis, keepdims=True)
-    change = ndimage.gaussian_filter(difference, _MOTION, mode="nearest")[edges].astype(float)
-    if len(change) < _LEAST_EDGES or np.ptp(change) == 0:
-        return 0.0
-    change -= change.mean()
-    design = np.stack([slope[edges] for slope in slopes], 1).astype(float)
-    # What fits one half by chance does not fit the other.
-    rest = np.empty_like(change)
-    halves = np.array_split(np.arange(len(change)), 2)
-    for here, there in (halves, halves[::-1]):
-        fit, *_ = np.linalg.lstsq(design[there], change[there], rcond=None)
-        rest[here] = change[here] - design[here] @ fit
-    return float(1 - np.var(rest) / np.var(change))
 
 
 def _of_tiles(

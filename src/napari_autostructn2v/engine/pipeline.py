@@ -7,29 +7,24 @@ Stage 2 is `course`.
 
 from __future__ import annotations
 
-import platform
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import metadata
 from threading import Event as Flag
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from napari_autostructn2v.engine import analysis, events
-from napari_autostructn2v.engine.analysis import Finding
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
+from napari_autostructn2v.engine.guard import State, guarded
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.patches import Normalisation
-from napari_autostructn2v.engine.predict import is_out_of_memory
 from napari_autostructn2v.engine.preview import Previewer
+from napari_autostructn2v.engine.report import provenance, report
 from napari_autostructn2v.engine.results import write
 from napari_autostructn2v.engine.sampling import check_measurable, sample_blocks
 from napari_autostructn2v.engine.sink import ArraySink, Sink
@@ -39,8 +34,6 @@ from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.train import choose_device, choose_precision
 from napari_autostructn2v.engine.traits import Wave
 from napari_autostructn2v.engine.waves import without_waves
-
-Array = npt.NDArray[Any]
 
 _NEVER = Flag()
 
@@ -82,54 +75,10 @@ def run(
     Events. The last is `Finished`, or `Failed` with whatever was learned (at once, if the run
     can't begin); no exception leaves the generator, and no thread or device memory outlives it.
     """
-    state = _State()
-    return _guarded(
+    state = State()
+    return guarded(
         _run(images, onto, config or Config(), sink, stop or _NEVER, start, preview, state), state
     )
-
-
-def _guarded(
-    events_of_run: Generator[Event, None, events.Finished], state: _State
-) -> Iterator[Event]:
-    """Turn an error into the last event, and leave the device's memory to others."""
-    last: Event
-    try:
-        last = yield from events_of_run
-    except Exception as error:  # noqa: BLE001 - whoever drives the run gets every error as an event
-        _let_go(error)
-        last = events.Failed(error, _message(error), state.model)
-    finally:
-        _empty_caches()
-    yield last
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Forget the local variables that a traceback keeps: they may be all of the device's memory."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _empty_caches() -> None:
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if is_out_of_memory(error):
-        return "out of memory; a smaller batch_size, patch_size or number of features needs less"
-    return f"{type(error).__name__}: {error}"
-
-
-@dataclass
-class _State:
-    """What a failing run leaves behind."""
-
-    model: Model | None = None
 
 
 def _run(
@@ -140,12 +89,12 @@ def _run(
     stop: Stop,
     start: Model | None,
     preview: Callable[[], Place | None] | None,
-    state: _State,
+    state: State,
 ) -> Generator[Event, None, events.Finished]:
     began = time.monotonic()
     threads = torch.get_num_threads()
-    sources = _sources(images, config)
-    shown = sources if onto is None else _sources(onto, config)
+    sources = _sources(images, config.axes)
+    shown = sources if onto is None else _sources(onto, config.axes)
     if start is None and config.stage1_model is not None:
         start = load_stage1(config.stage1_model)
     device = choose_device(config.device)
@@ -170,9 +119,9 @@ def _run(
     ]  # fmt: skip
 
     def learned() -> Model:
-        provenance = _provenance(sources, config, device, precision, courses, start, began)
+        origin = provenance(sources, config, device, precision, courses, start, began)
         known = tuple(course.unit for course in courses if course.unit.networks)
-        return Model(kept_config(config, start), normalisation, known, provenance, waves)
+        return Model(kept_config(config, start), normalisation, known, origin, waves)
 
     model = learned()
     findings = []
@@ -199,7 +148,7 @@ def _run(
     if sink is not None and not stopped:
         yield from write(model, shown, sink, device, config.tile, config.dtype, stop)
         stopped = stop.is_set()
-    return events.Finished(model, stopped, _report(config, model, findings, courses, device, began))
+    return events.Finished(model, stopped, report(config, model, findings, courses, device, began))
 
 
 def _waves(sources: Sequence[Source], config: Config) -> tuple[Wave | None, ...]:
@@ -230,8 +179,8 @@ def apply(
     stop: Stop | None = None,
 ) -> Iterator[Event]:
     """Denoise images with a trained model; events as `run` yields them."""
-    return _guarded(
-        _apply(model, images, sink, axes, device, tile, dtype, stop or _NEVER), _State(model)
+    return guarded(
+        _apply(model, images, sink, axes, device, tile, dtype, stop or _NEVER), State(model)
     )
 
 
@@ -246,7 +195,7 @@ def _apply(
     stop: Stop,
 ) -> Generator[Event, None, events.Finished]:
     chosen = choose_device(device)
-    sources = _sources(images, Config(axes=axes))
+    sources = _sources(images, axes)
     _check_channels(sources, len(model.normalisation.mean))
     if not model.units:
         raise InputError("the model holds no network: its training was stopped before it began")
@@ -312,8 +261,7 @@ def consume(stream: Iterable[Event]) -> events.Finished:
     return last
 
 
-def _sources(images: Any, config: Config | None) -> list[Source]:
-    axes = config.axes if config else None
+def _sources(images: Any, axes: str | None) -> list[Source]:
     several = images if isinstance(images, list | tuple) else [images]
     sources = [as_source(image, axes) for image in several]
     if not sources:
@@ -337,65 +285,3 @@ def _normalise(sources: Sequence[Source], config: Config) -> Normalisation:
         means.append(float(values.mean()))
         deviations.append(float(values.std()))
     return Normalisation(tuple(means), tuple(deviations))
-
-
-def _provenance(
-    sources: Sequence[Source],
-    config: Config,
-    device: torch.device,
-    precision: str,
-    courses: Sequence[Course],
-    start: Model | None,
-    began: float,
-) -> dict[str, Any]:
-    """Where a model comes from; names, steps and seconds of a start are included."""
-    before = start.provenance if start else {}
-    names = [*before.get("sources", []), *(source.name for source in sources)]
-    seconds = before.get("seconds", 0.0) + time.monotonic() - began
-    return {
-        "sources": list(dict.fromkeys(names)),
-        "seed": config.seed,
-        "stages": [record for course in courses for record in course.history.values()],
-        "seconds": round(seconds, 3),
-        "device": str(device),
-        "precision": precision,
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("napari-autostructn2v", "torch", "numpy", "scipy", "tifffile", "zarr")
-    return {
-        "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
-    }
-
-
-def _report(
-    config: Config,
-    model: Model,
-    findings: Sequence[Finding],
-    courses: Sequence[Course],
-    device: torch.device,
-    began: float,
-) -> dict[str, Any]:
-    """The report of a run; its keys are a contract (see "The outside face" in the docs)."""
-    return {
-        **analysis.report(findings),
-        "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
-        "stages": [stage for course in courses for stage in course.report],
-        "quality": _quality(courses),
-        "seconds": round(time.monotonic() - began, 3),
-        "device": str(device),
-        "versions": _versions(),
-        "config": config.model_dump(mode="json"),
-    }
-
-
-def _quality(courses: Sequence[Course]) -> dict[str, Any]:
-    """What was judged of the first network, and of each where there are several."""
-    judged = [course.quality for course in courses if course.quality]
-    if len(judged) < 2:
-        return dict(*judged)
-    each = [{k: v for k, v in quality.items() if k != "meaning"} for quality in judged]
-    return {**judged[0], "channels": each}

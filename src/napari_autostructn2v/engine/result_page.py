@@ -125,10 +125,10 @@ class _Table:
         self._places = [self._right - 1.8 * number for number in range(len(stages))][::-1]
         room = self._places[0] - 1.75 - self._left
         self._rows = [
-            (row.title, wrap(row.meaning, room, 9.5), row.values) for row in quality_rows(quality)
+            (row.title, wrap(row.meaning, room, 9.5), row.figures) for row in quality_rows(quality)
         ]
         trained = {
-            stage["name"]: f"{stage['steps']} steps, {stage['seconds']:.0f} s"
+            stage["name"]: (f"{stage['steps']} steps, {stage['seconds']:.0f} s", "")
             for stage in reversed(report["stages"])  # of several networks the first counts
         }
         self._rows.append(("Training", [], trained))
@@ -140,12 +140,13 @@ class _Table:
             name = STAGE_TITLES[stage] + best
             page.text(place, top - 0.2, name, size=11, weight="bold", ha="right")
         line = top + 0.15
-        for name, meaning, values in self._rows:
+        for name, meaning, figures in self._rows:
             page.rule(self._left, line - 0.18, self._right - self._left)
             page.text(self._left, line + 0.02, name, size=11, weight="bold")
             for stage, place in zip(self._stages, self._places, strict=True):
-                value = values.get(stage, "\N{EN DASH}")
+                value, ends = figures.get(stage, ("\N{EN DASH}", ""))
                 page.text(place, line + 0.02, value, size=11, ha="right")
+                page.text(place, line + 0.24, ends, size=9.5, color=SOFT, ha="right")
             for part in meaning:
                 line += 0.2
                 page.text(self._left, line + 0.04, part, size=9.5, color=SOFT)

@@ -44,6 +44,7 @@ _SENTENCES = {
 }
 _AS_STRUCTURE = "what is alike in all directions is taken for structure, and one pixel is hidden."
 _AS_NOISE = "neighbours hardly differ, so that the noise must be blurred: a disk is hidden."
+_AND_OFFSETS = " Each {lines} has an offset of its own, too: whole {lines}s are hidden."
 _HIDDEN_LINES = "whole {lines} are hidden."
 _NO_MASK = "no mask hides it. Have it subtracted (subtract_wave), or mend it at the microscope."
 
@@ -119,7 +120,10 @@ def judge(noise: Noise, threshold: float, patch: int) -> Verdict:
     else:
         name = "can't tell" if noise.doubt > 1 else "unstructured"
     verdict = Verdict(name, "", leak, bound)
-    return Verdict(name, _sentence(verdict.kind, noise), leak, bound)
+    sentence = _sentence(verdict.kind, noise)
+    if offsets and " with " in name:
+        sentence += _AND_OFFSETS.format(lines=offsets[0].removesuffix(" offsets"))
+    return Verdict(name, sentence, leak, bound)
 
 
 def _direction(correlation: Correlation, short: float) -> str:
@@ -300,8 +304,8 @@ def union(*masks: Array) -> Array:
     return total
 
 
-def check_mask(mask: Array) -> Array:
-    """Validate a mask from outside and give it as uint8 of 0 and 1.
+def check_mask(mask: Array, name: str = "mask") -> Array:
+    """Validate a mask from outside and give it as uint8 of 0 and 1; errors call it `name`.
 
     Raises
     ------
@@ -310,12 +314,12 @@ def check_mask(mask: Array) -> Array:
     """
     values = np.asarray(mask)
     if values.ndim != 2:
-        raise InputError(f"mask: expected 2 axes, got shape {values.shape}")
+        raise InputError(f"{name}: expected 2 axes, got shape {values.shape}")
     if not all(side % 2 for side in values.shape):
         raise InputError(
-            f"mask: both sides must be odd, so that it has a centre; got {values.shape}"
+            f"{name}: both sides must be odd, so that it has a centre; got {values.shape}"
         )
     result = (values > 0).astype(np.uint8)
     if not result[result.shape[0] // 2, result.shape[1] // 2]:
-        raise InputError("mask: its central pixel is not set; it is the pixel that is predicted")
+        raise InputError(f"{name}: its central pixel is not set; it is the pixel that is predicted")
     return result

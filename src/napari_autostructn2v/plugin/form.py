@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_autostructn2v.engine.config import PRESETS, Config
+from napari_autostructn2v.engine.config import DEFAULT_PRESET, PRESETS, Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.editors import tame
 from napari_autostructn2v.plugin.fields import (
@@ -41,7 +41,6 @@ from napari_autostructn2v.plugin.note import Note
 from napari_autostructn2v.plugin.section import Section
 
 _GENERAL: Place = ()
-_DEFAULT_PRESET = "balanced"
 _TYPING_MS = 150
 
 
@@ -153,7 +152,7 @@ class ConfigForm(QWidget):
         layout.addWidget(inside)
 
         self.preset.activated.connect(lambda index: self.apply_preset(self.preset.itemText(index)))
-        self.restore.clicked.connect(lambda: self.apply_preset(_DEFAULT_PRESET))
+        self.restore.clicked.connect(lambda: self.apply_preset(DEFAULT_PRESET))
         self.filter.textChanged.connect(lambda: self._typing.start())
         self._typing.timeout.connect(self._filter)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy.typing as npt
 from qtpy.QtCore import Qt, Signal
@@ -24,37 +24,18 @@ from superqt.utils import signals_blocked
 
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.structure import check_mask
+from napari_autostructn2v.engine.mask_file import read_mask, write_mask
+from napari_autostructn2v.engine.structure import Score
 from napari_autostructn2v.plugin.latest import Latest
 from napari_autostructn2v.plugin.mask_grid import MaskGrid
 from napari_autostructn2v.plugin.mask_model import MaskModel
 from napari_autostructn2v.plugin.mask_rule import MaskRule
-from napari_autostructn2v.plugin.note import Note
+from napari_autostructn2v.plugin.note import Note, sentence
 
 Array = npt.NDArray[Any]
 
-_LARGEST = 513  # pixels: what is larger is a picture, and no mask
 _FILES = "Images (*.tif *.tiff *.png *.npy);;All files (*)"
 _HINT = "Click or drag to hide pixels"
-
-
-class Score(Protocol):
-    """What a mask is worth, without a ground truth.
-
-    `leak` is the share of a hidden pixel's noise that the visible ones predict, `leak_bound` its
-    upper confidence bound, `error_db` the predicted error against the automatic mask's.
-    """
-
-    @property
-    def leak(self) -> float: ...
-    @property
-    def leak_bound(self) -> float: ...
-    @property
-    def error_db(self) -> float: ...
-    @property
-    def pixels(self) -> int: ...
-    @property
-    def advice(self) -> str: ...
 
 
 class MaskEditor(QWidget):
@@ -206,13 +187,14 @@ class MaskEditor(QWidget):
         self.reset.setEnabled(not as_measured)
 
     def _show_score(self, score: Score | None) -> None:
-        self.score.say("" if score is None else in_words(score))
+        self.score.say("" if score is None else _in_words(score))
 
     def _describe(self, text: str) -> None:
         self.hover.setText(text or _HINT)
 
     def _complain(self, error: Exception) -> None:
-        self.note.say(sentence(error))
+        bug = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        self.note.say(sentence(f"{bug}{error}"))
 
     def _load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a mask", "", _FILES)
@@ -234,44 +216,7 @@ class MaskEditor(QWidget):
             self.note.say("")
 
 
-def read_mask(path: Path) -> Array:
-    """Read a mask from an image file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is no mask.
-    """
-    from napari_autostructn2v.engine.source import open_source
-
-    with open_source(path) as source:
-        if source.planes != 1:
-            raise InputError(f"mask {path} has {source.planes} planes; it must be one 2-D image")
-        if max(source.size) > _LARGEST:
-            raise InputError(
-                f"mask {path} is {_times(source.size)} pixels; a mask has {_LARGEST} at most on "
-                "each side"
-            )
-        return check_mask(source.read(0, slice(None), slice(None)))
-
-
-def write_mask(path: Path, mask: Array) -> None:
-    """Write a mask as TIFF.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    from napari_autostructn2v.engine.files import write_tiff
-
-    try:
-        write_tiff(path, mask)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def in_words(score: Score) -> str:
+def _in_words(score: Score) -> str:
     """Put a score into one or two lines."""
     pixels = "1 pixel" if score.pixels == 1 else f"{score.pixels} pixels"
     facts = (
@@ -279,17 +224,6 @@ def in_words(score: Score) -> str:
         f"error {score.error_db:+.1f} dB"
     )
     return f"{facts}. {score.advice}".rstrip()
-
-
-def sentence(error: Exception) -> str:
-    if not isinstance(error, InputError):
-        return f"{type(error).__name__}: {error}"
-    text = str(error).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _times(size: Sequence[int]) -> str:
-    return " x ".join(map(str, size))
 
 
 def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
