@@ -36,7 +36,6 @@ SIZE, SMALL = (1280, 720), (1024, 600)
 SHORT = "20 s"
 WATCHED = 0.4  # how far Stage 2 is when it is photographed
 EDITS = (0, 5), (1, 0)  # lags that are clicked
-COLOURS = 256  # of a picture: half the bytes, and no difference that is seen
 
 
 class Scene:
@@ -71,10 +70,7 @@ class Scene:
     def shoot(self, name: str) -> None:
         settle(0.5)
         pixels = self.viewer.window.screenshot(canvas_only=False, flash=False)
-        picture = Image.fromarray(pixels).convert("RGB")
-        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(
-            IMAGES / f"{name}.png", optimize=True
-        )
+        Image.fromarray(pixels).convert("RGB").save(IMAGES / f"{name}.png", optimize=True)
 
     def close(self) -> None:
         self.viewer.close()

@@ -14,6 +14,7 @@ import torch
 
 from napari_autostructn2v.engine import course, events, guard, train
 from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.errors import first_line
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import apply, run
 from napari_autostructn2v.engine.predict import on_device
@@ -156,3 +157,8 @@ def test_what_a_model_computes_elsewhere_leaves_it_on_the_cpu() -> None:
     assert next(there.parameters()).device.type == "meta"
     assert next(network.parameters()).device.type == "cpu"
     assert on_device(network, torch.device("cpu")) is network
+
+
+def test_an_unexpected_error_is_told_in_one_line() -> None:
+    assert first_line(OSError("gone\nfor good")) == "OSError: gone"
+    assert first_line(KeyError()) == "KeyError"

@@ -409,6 +409,18 @@ def test_damage_inside_is_met_when_read(tmp_path: Path) -> None:
             source.read(1, slice(None), slice(None))
 
 
+def test_an_array_that_cannot_be_read_says_so() -> None:
+    class Gone:
+        shape, dtype = (3, 8, 8), np.dtype(np.uint8)
+
+        def __getitem__(self, index: Any) -> Any:
+            raise OSError(f"connection lost{chr(10)}at 12:00")
+
+    source = as_source(Gone(), name="cells").crop(T=slice(1, 3))
+    with pytest.raises(InputError, match=r"'cells' cannot be read at plane 2 \(connection lost\);"):
+        source.read(1, slice(None), slice(None))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_png(tmp_path: Path, dtype: str) -> None:
     array = noise((12, 7), dtype)

@@ -274,9 +274,8 @@ def test_a_real_model_on_real_files(qtbot, open_panel, tmp_path):
 
     noisy = np.random.default_rng(0).normal(100, 20, (64, 64)).astype(np.float32)
     config = Config.parse({"device": "cpu", "stage1": {"network": {"features": 4}}})
-    model = Model(config, Normalisation((100.0,), (20.0,)), (Unit(),)).with_network(
-        0, "stage1", UNet(config.stage1.network).eval(), sigma=20.0
-    )
+    unit = Unit({"stage1": UNet(config.stage1.network).eval()}, sigma=20.0)
+    model = Model(config, Normalisation((100.0,), (20.0,)), (unit,))
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in" / "a.tif", noisy)
     (tmp_path / "in" / "b.tif").write_text("this is no image")

@@ -9,7 +9,7 @@ from napari.layers import Image
 
 from napari_autostructn2v.engine.analysis import analyse
 from napari_autostructn2v.engine.config import Budget, Config, Structure
-from napari_autostructn2v.engine.events import Failed, Finished, MaskFound, StageDone
+from napari_autostructn2v.engine.events import Checked, Failed, Finished, MaskFound, StageDone
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin.jobs import Analysed, Apply, Loaded, Saved, Train
 from napari_autostructn2v.plugin.reading import snapshot
@@ -121,6 +121,13 @@ def test_an_edited_mask_is_trained_with(script):
     assert plan.note == "With your mask."
 
 
+def test_whole_rows_of_an_edited_mask_are_as_long_as_the_patches_need(script):
+    script.measure()
+    script.session.mask.whole_row = True
+    plan = script.session.plan(Config(stage2={"patch_size": 128}))
+    assert np.shape(plan.config.structure.mask)[1] == 255
+
+
 def test_after_stage_1_a_changed_mask_trains_only_stage_2(script):
     session = script.session
     script.measure()
@@ -131,7 +138,7 @@ def test_after_stage_1_a_changed_mask_trains_only_stage_2(script):
     plan = session.plan(Config())
     assert plan.start is found
     assert not plan.config.run_stage1
-    assert "Only Stage 2" in plan.note
+    assert "Stage 2 only" in plan.note
     other = Config(budget="5min", stage2={"patch_size": 32})
     assert session.plan(other).start is found
     assert session.plan(Config(seed=1)).start is None, "that Stage 1 would be another one"
@@ -203,6 +210,34 @@ def test_a_run_that_is_cancelled_late_is_undone(script, qtbot):
     assert session.measured is None
     assert session.trained is None
     assert session.mask.rho is None
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_repaired_mask_stays_with_the_model_and_goes_with_a_cancelled_run(script, cancelled):
+    session = script.session
+    script.measure()
+    first, wide = session.mask.mask, np.ones((1, 31), np.uint8)
+    found = [MaskFound(mask, session.mask.rho, "along x", 0.1) for mask in (first, wide)]
+    checked = Checked("stage2", "leaks", "Noise is left.", halfway=True, mask=wide, repaired=True)
+    if cancelled:
+        session.told.connect(lambda event: event is found[1] and session.run.cancel())
+    script.train(model(mask=wide), found[0], checked, found[1])
+    assert script.finished[-1] is cancelled
+    np.testing.assert_array_equal(session.mask.mask, first if cancelled else wide)
+    if not cancelled:
+        assert session.further(Config()).config.structure.mask == ((1,) * 31,)
+
+
+def test_to_cancel_does_not_bring_back_the_noise_of_other_images(script, layer):
+    session = script.session
+    script.measure()
+    script.train(model(), StageDone("stage1", 1, 1.0, 0.5))
+    run = session.train(session.plan(Config()), session.images, sink=None)
+    session.set_images([])
+    run.cancel()
+    script.do(run)
+    assert session.measured is None
+    assert session.trained.stage1 is None
 
 
 def test_training_keeps_the_mask_that_was_edited(script):

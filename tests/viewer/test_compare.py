@@ -9,9 +9,11 @@ from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.compare import KEY, Peek, add_residual, link_contrast
+from napari_autostructn2v.plugin.comparison import Comparison
 from napari_autostructn2v.plugin.curtain import Curtain
 from napari_autostructn2v.plugin.ondemand import Difference, Part, within
 from napari_autostructn2v.plugin.reading import snapshot
+from napari_autostructn2v.plugin.region import crop
 
 NOISY = np.random.default_rng(0).integers(100, 200, (3, 40, 60)).astype(np.uint16)
 CLEAN = np.full((3, 40, 60), 150, np.uint16)
@@ -314,6 +316,27 @@ def test_a_multiscale_image_is_cut_at_each_level(pair):
     assert [level.shape for level in layer.data] == [(320, 240), (160, 120), (80, 60)]
     curtain.position = 0
     assert [level.shape for level in layer.data] == [(320, 1), (160, 1), (80, 1)]
+
+
+@pytest.mark.parametrize("multiscale", [False, True])
+def test_the_curtain_of_a_region_lies_over_the_region(pair, multiscale):
+    levels = [NOISY, NOISY[:, ::2, ::2]] if multiscale else NOISY
+    viewer, source, whole = pair(noisy=levels, clean=CLEAN, **WHERE)
+    image = crop(snapshot(source), {"T": (1, 2), "Y": (4, 30), "X": (10, 50)})
+    result = viewer.add_image(np.zeros(image.shape), name="region", **image.placement)
+    comparison = Comparison(viewer)
+    comparison.add(whole, snapshot(source))
+    comparison.add(result, image)
+    comparison.show_curtain(True)
+    layer = viewer.layers["cells curtain"]
+    np.testing.assert_array_equal(layer.data, NOISY[1:2, 4:30, 10:30])
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), source.data_to_world((1, 4, 10)))
+    line = source.data_to_world((1, 9, 13.5))
+    comparison.curtain.position = comparison.curtain._column(line) / 40
+    assert layer.data.shape == (1, 26, 4)
+    assert comparison.curtain._grips(line)
+    comparison.close()
+    assert layer not in viewer.layers
 
 
 def test_data_replaced_meanwhile(pair, qtbot):

@@ -112,7 +112,7 @@ def test_stop_keeps_what_was_learned(open_dock, denoise, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS)
 
     def stop():
-        qtbot.waitUntil(lambda: dock.panels.train.progress.text.text() == "Training Stage 1 on cpu")
+        qtbot.waitUntil(lambda: dock.panels.train.progress.text.text() == "Training Stage 1 on CPU")
         dock.panels.train.stop.click()
         assert enabled(dock) == (False, True)
         assert dock.panels.train.stop.text() == "S&top now"

@@ -12,6 +12,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.plugin import layer_target
 from napari_autostructn2v.plugin.dock import DenoiseDock
 from napari_autostructn2v.plugin.jobs import Analyse, Apply, Train
 
@@ -106,7 +107,7 @@ def test_a_mask_edited_in_grid_or_layer_is_trained_with(
     assert engine.jobs[-1].start is None
     # Now the mask alone has changed.
     click_cell(dock, (1, 0))
-    assert "Only Stage 2" in dock.panels.plan.text()
+    assert "Stage 2 only" in dock.panels.plan.text()
     denoise(dock)
     again = engine.jobs[-1]
     assert not again.config.run_stage1
@@ -159,6 +160,7 @@ def test_stop_names_the_layers_so_and_continue_goes_on(open_dock, denoise, fake_
         train.stop.click()
 
     denoise(dock, act=stop)
+    assert "Not judged" in dock.panels.result.note.text()
     assert "cells Stage 1 (stopped)" in viewer.layers
     assert "cells Stage 2" not in viewer.layers
     learned = dock.session.trained.model
@@ -173,6 +175,8 @@ def test_stop_names_the_layers_so_and_continue_goes_on(open_dock, denoise, fake_
     train.go_on.click()
     qtbot.waitUntil(lambda: not dock.is_running)
     assert not engine.jobs[-1].config.run_stage1, "Stage 2 is what goes on"
+    assert "cells Stage 2 [1]" in viewer.layers
+    assert "cells Stage 1 [1]" not in viewer.layers, "it is what it was"
 
 
 def test_cancel_leaves_everything_as_it_was(open_dock, denoise, fake_engine, qtbot):
@@ -313,6 +317,31 @@ def test_a_model_is_applied_to_another_layer(open_dock, denoise, fake_engine, wa
     assert tuple(viewer.layers["next Stage 2"].scale) == (2, 2)
 
 
+def test_a_model_outlives_its_panel(open_dock, denoise, fake_engine, qtbot):
+    viewer, dock = open_dock(data=PIXELS)
+    denoise(dock)
+    learned = dock.session.trained.model
+    with qtbot.waitSignal(dock.destroyed):
+        viewer.window.remove_dock_widget(dock)
+        dock.deleteLater()
+    again = DenoiseDock(viewer, fake_engine())
+    assert again.session.trained.model is learned
+    assert again.panels.result.apply.isEnabled()
+    assert again.panels.model.name.text().startswith("cells (not saved)")
+    again.close()
+
+
+def test_where_a_large_result_is_kept_is_told(open_dock, denoise, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(layer_target, "_is_large", lambda size, *_: size.shape == PIXELS.shape)
+    viewer, dock = open_dock(data=PIXELS)
+    denoise(dock)
+    paths = [tmp_path / f"cells Stage {number}.zarr" for number in (1, 2)]
+    assert all(path.exists() for path in paths)
+    assert dock.panels.result.note.text().endswith(f"kept in {paths[0]}, {paths[1]}.")
+    np.testing.assert_array_equal(viewer.layers["cells Stage 2"].data[...], PIXELS + 2)
+
+
 # Judge
 
 
@@ -406,7 +435,9 @@ def test_the_run_is_copied_as_a_script_and_as_a_command(open_dock, denoise):
     script = QApplication.clipboard().text()
     compile(script, "script.py", "exec")
     assert "30steps" in script, "what was done, not what comes next"
-    assert dock.panels.model.note.text() == "The script is on the clipboard."
+    assert dock.panels.model.note.text() == (
+        "The script is on the clipboard. Write the image's path for PATH/TO/IMAGE.tif."
+    )
 
 
 def test_what_was_chosen_is_remembered(open_dock, denoise, remembered, make_napari_viewer):

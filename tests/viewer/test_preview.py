@@ -4,16 +4,14 @@ from napari.layers import Image
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Place, Preview
+from napari_autostructn2v.plugin.geometry import cut, moved, world_to_data
 from napari_autostructn2v.plugin.preview import (
     LivePreview,
-    cut,
     first_pixel,
     halves,
-    moved,
     plane_at,
     preview_place,
     spread,
-    world_to_data,
 )
 from napari_autostructn2v.plugin.reading import snapshot
 

@@ -1,8 +1,14 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from napari.layers._source import Source
 
-from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.source import as_source, open_source
+from napari_autostructn2v.plugin import layer_target, writing
+from napari_autostructn2v.plugin.compare import add_residual
 from napari_autostructn2v.plugin.lags import centred, highest_off_centre, reach
 from napari_autostructn2v.plugin.noise_layers import place_panel
 from napari_autostructn2v.plugin.reading import snapshot
@@ -159,34 +165,90 @@ def test_what_the_engine_keeps_of_a_half_filled_result_says_so(make_napari_viewe
     assert [layer.name for layer in viewer.layers] == ["a", "a Stage 1 (partial)"]
 
 
-def test_large_results_go_to_disk_and_leave_nothing(
-    qtbot, make_napari_viewer, tmp_path, monkeypatch
+@pytest.mark.parametrize("axes", ["tyx", "xty"])  # files have the order tyx
+def test_a_large_result_is_kept_in_a_file_beside_the_image(
+    qtbot, make_napari_viewer, tmp_path, axes
+):
+    viewer = make_napari_viewer()
+    movie = PIXELS if axes == "tyx" else PIXELS.transpose(2, 0, 1)
+    layer = viewer.add_image(movie, name="a/b", axis_labels=tuple(axes))
+    layer._source = Source(path=str(tmp_path / "a.zarr" / "0"))  # as if opened from there
+    (tmp_path / "a_b Stage 2.zarr").touch()
+    path = tmp_path / "a_b Stage 2 [1].zarr"
+    image = snapshot(layer)
+    sink = LayerSink(viewer, [image], in_memory=100)
+    target = sink.open(0, image.source(), "stage2", np.dtype(np.uint16), True)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2)
+    shown = viewer.layers["a/b Stage 2"]
+
+    def frames():
+        assert shown.data.shape == movie.shape
+        pixels = np.asarray(shown.data[...])
+        return pixels if axes == "tyx" else pixels.transpose(1, 2, 0)
+
+    target.write(1, ((22, 24), (0, 16)), np.full((2, 16), 70000.6, np.float32))
+    assert (frames() == 65535).sum() == 32
+    assert not path.exists(), "under another name while it fills"
+    target.commit()
+    qtbot.waitUntil(lambda: shown.metadata.get(writing.FILE) == str(path))
+    assert (frames()[1, 22:] == 65535).all()
+    assert [done.path for done in sink.close()] == [path]
+    viewer.layers.clear()
+    kept = open_source(path)
+    assert (kept.read(1, slice(22, 24), slice(0, 16)) == 65535).all()
+    assert kept.read(0, slice(0, 24), slice(0, 16)).max() == 0
+
+
+@pytest.mark.parametrize("end", ["keep_partial", "cancel", "commit and cancel"])
+def test_what_a_large_result_leaves_when_it_is_cut_short(
+    qtbot, make_napari_viewer, tmp_path, monkeypatch, end
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     viewer = make_napari_viewer()
-    layer = viewer.add_image(PIXELS, name="big")
-    sink = LayerSink(viewer, [snapshot(layer)], in_memory=100)
-    source = as_source(PIXELS)
-    target = sink.open(0, source, "stage2", np.dtype(np.uint16), True)
+    sink = LayerSink(viewer, [snapshot(viewer.add_image(PIXELS, name="big"))], in_memory=100)
+    target = sink.open(0, as_source(PIXELS), "stage2", np.dtype(np.uint16), True)
     qtbot.waitUntil(lambda: "big Stage 2" in viewer.layers)
-    assert any(tmp_path.iterdir())
-    target.write(1, ((8, 10), (0, 16)), np.full((2, 16), 70000.6, np.float32))
+    target.write(1, ((8, 10), (0, 16)), np.full((2, 16), 7, np.float32))
+    if end == "keep_partial":
+        target.keep_partial()
+        sink.close()
+        assert np.asarray(viewer.layers["big Stage 2 (partial)"].data[1, 9]).min() == 7
+        assert [path.name for path in tmp_path.iterdir()] == ["big Stage 2.partial.zarr"]
+        return
+    if end == "commit and cancel":
+        target.commit()
+    sink.remove_all()
+    target.keep_partial()
+    assert "big Stage 2" not in viewer.layers
+    qtbot.waitUntil(lambda: not any(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("YX", (45, 70)), ("XTY", (70, 2, 45))])
+def test_of_wide_planes_napari_gets_smaller_copies(
+    qtbot, make_napari_viewer, monkeypatch, axes, shape
+):
+    monkeypatch.setattr(layer_target, "_WIDE", 64)
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(np.zeros(shape), name="wide", axis_labels=tuple(axes.lower()))
+    image = snapshot(layer)
+    sink = LayerSink(viewer, [image], in_memory=0)
+    source = image.source()
+    target = sink.open(0, source, "stage2", np.dtype(np.float32), True)
+    pixels = np.random.default_rng(0).random((source.planes, 45, 70)).astype(np.float32)
+    for plane, y, x in product(range(source.planes), range(0, 45, 9), range(0, 70, 13)):
+        block = pixels[plane, y : y + 9, x : x + 13]
+        target.write(plane, ((y, y + 9), (x, x + block.shape[1])), block)
     target.commit()
+    qtbot.waitUntil(lambda: "wide Stage 2" in viewer.layers)
+    result = viewer.layers["wide Stage 2"]
     sink.close()
-    result = viewer.layers["big Stage 2"].data
-    assert np.asarray(result[1, 8:10]).min() == 65535, "rounded and saturated"
-    assert np.asarray(result[0]).max() == 0
-    viewer.layers.clear()
-    del target, result, layer
-    sink.deleteLater()
-    del sink
-    import gc
-
-    def gone():
-        gc.collect()
-        return not any(tmp_path.iterdir())
-
-    qtbot.waitUntil(gone)
+    whole = pixels[0] if axes == "YX" else pixels.transpose(2, 0, 1)
+    assert len(result.data) == 3
+    for number, level in enumerate(result.data):
+        every = tuple(slice(None, None, 4**number if axis in "YX" else 1) for axis in axes)
+        np.testing.assert_array_equal(np.asarray(level), whole[every])
+    with pytest.raises(InputError, match="press Preview region"):
+        add_residual(viewer, image, result)
 
 
 def test_a_grid_is_padded_or_cut_around_its_centre():

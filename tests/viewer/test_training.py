@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin import dock as room
-from napari_autostructn2v.plugin import writing
+from napari_autostructn2v.plugin import layer_target
 
 
 @pytest.fixture
@@ -222,7 +222,9 @@ def test_a_full_disk(open_real, train, planted, monkeypatch):
     viewer, dock = open_real(planted.noisy)
     with monkeypatch.context() as patch:
         patch.setattr(
-            writing, "_allocate", lambda source, dtype, _: FullDisk(np.zeros(source.shape, dtype))
+            layer_target,
+            "_allocate",
+            lambda source, dtype, _: FullDisk(np.zeros(source.shape, dtype)),
         )
         train(dock)
     assert "No space left on device" in message(dock)

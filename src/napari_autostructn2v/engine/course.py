@@ -123,7 +123,7 @@ class Course:
             yield self._tell(finding, self._wider)
             yield from self._stage("stage2", self._wider, share / 2, stop)
 
-    def judge(self, finding: Finding) -> Iterator[Event]:
+    def judge(self, finding: Finding, stop: Stop) -> Iterator[Event]:
         """Check the last stage and fill `quality`; after a training that was not stopped."""
         judge = self._judge(finding)
         networks = self.unit.networks
@@ -132,7 +132,8 @@ class Course:
         yield self._checked(last, found, halfway=False)
         if found.verdict == "leaks":
             yield events.Warning(found.sentence)
-        self.quality = judge.assess(networks, found)
+        if not stop.is_set():
+            self.quality = judge.assess(networks, found)
 
     def _judge(self, finding: Finding) -> Judge:
         return Judge(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Event
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.predict import is_out_of_memory
@@ -56,4 +56,4 @@ def _message(error: Exception) -> str:
         return str(error)
     if is_out_of_memory(error):
         return "out of memory; a smaller batch_size, patch_size or number of features needs less"
-    return f"{type(error).__name__}: {error}"
+    return first_line(error)

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,6 @@ class Model:
     def stages(self) -> tuple[StageName, ...]:
         """The stages any channel has, in order; the last is the result."""
         return tuple(s for s in STAGES if any(s in unit.networks for unit in self.units))
-
-    def with_network(self, index: int, stage: StageName, network: UNet, **about: Any) -> Model:
-        """The model with one more network, and what else is now known of its unit."""
-        unit = self.units[index]
-        unit = replace(unit, networks={**unit.networks, stage: network}, **about)
-        return replace(self, units=(*self.units[:index], unit, *self.units[index + 1 :]))
 
     def denoise(
         self,

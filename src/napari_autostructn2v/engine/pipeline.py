@@ -137,7 +137,7 @@ def _run(
         try:
             yield from course.train(finding, stop)
             if not (course.stopped or stop.is_set()):
-                yield from course.judge(finding)
+                yield from course.judge(finding, stop)
         finally:  # what was learned outlives an error
             torch.set_num_threads(threads)
             model = learned()

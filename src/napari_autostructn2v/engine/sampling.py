@@ -23,6 +23,8 @@ _LEAST_PIXELS = 2**14
 _BLOCK = 1024
 _AMONG = 16  # places along each axis; of few blocks not all shall lie in corners
 
+_SMALLEST, _LARGEST = 1e-15, 1e15  # grey values; their squares are summed in float32
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -80,7 +82,7 @@ def check_measurable(blocks: Sequence[Array]) -> None:
     Raises
     ------
     InputError
-        If no block has two different finite values.
+        If no block has two different finite values, or they are too large or small to be squared.
     """
     finite = [values for block in blocks if (values := block[np.isfinite(block)]).size]
     if not finite:
@@ -88,6 +90,12 @@ def check_measurable(blocks: Sequence[Array]) -> None:
     if all(np.ptp(values) == 0 for values in finite):
         raise InputError(
             f"the image is constant (every pixel is {finite[0][0]:g}): there is no noise to remove"
+        )
+    largest = max(float(np.abs(values).max()) for values in finite)
+    if not _SMALLEST < largest < _LARGEST:
+        raise InputError(
+            f"the image's grey values reach {largest:.2g}, where noise cannot be measured: set "
+            "pixels without data to NaN, or multiply the image by a number"
         )
 
 

@@ -17,10 +17,11 @@ from napari_autostructn2v.engine.io.file_target import (
     SUFFIXES,
     FileTarget,
     check_output,
-    refuse_input,
+    refuse_inputs,
 )
 from napari_autostructn2v.engine.io.readers import is_zarr
 from napari_autostructn2v.engine.io.target import Array, Region, Target, cast, place
+from napari_autostructn2v.engine.naming import distinct
 from napari_autostructn2v.engine.source import Source
 
 __all__ = ["ArraySink", "FileSink", "Region", "Sink", "Target", "cast", "output_paths"]
@@ -139,7 +140,7 @@ class FileSink:
             path = self.every_stage[stage][image]
         else:
             return None
-        refuse_input(path, source)
+        refuse_inputs([path], [source])
         return FileTarget(path, source, np.dtype(dtype), self.overwrite)
 
 
@@ -163,16 +164,11 @@ def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
     elif len(sources) == 1 and out.suffix and not out.is_dir():
         raise InputError(f"{out}: results are written as .tif or .zarr, not {out.suffix}")
     else:
-        paths = []
-        for source in sources:
-            name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", source.name).lstrip(".") or "image"
-            suffix = ".zarr" if source.path is not None and is_zarr(source.path) else ".tif"
-            path, count = out / f"{name}{suffix}", 1
-            while path in paths:
-                count += 1
-                path = out / f"{name}-{count}{suffix}"
-            paths.append(path)
-    for path in paths:
-        for source in sources:
-            refuse_input(path, source)
+        paths = [out / name for name in distinct(map(_file_name, sources))]
+    refuse_inputs(paths, sources)
     return paths
+
+
+def _file_name(source: Source) -> str:
+    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", source.name).lstrip(".") or "image"
+    return name + (".zarr" if source.path is not None and is_zarr(source.path) else ".tif")

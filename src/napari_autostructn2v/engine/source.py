@@ -88,7 +88,7 @@ class Source:
         Raises
         ------
         InputError
-            If the file turns out to be damaged there.
+            If it turns out to be damaged there.
         """
         block = self._stored(self.index(plane, y, x))
         if self.transposed:
@@ -163,11 +163,13 @@ class Source:
         except (InputError, MemoryError):
             raise
         except Exception as error:  # decoders raise what they please on damaged data
-            if self.path is None:
-                raise
+            plane, reason = self._plane(index), _first_line(error)
             raise InputError(
-                f"{self.path} cannot be read at plane {self._plane(index)}: the file is damaged or "
-                f"ends too early ({_first_line(error)})"
+                f"image {self.name!r} cannot be read at plane {plane} ({reason}); "
+                "check that its data are still there, or open it again"
+                if self.path is None
+                else f"{self.path} cannot be read at plane {plane}: the file is damaged or "
+                f"ends too early ({reason})"
             ) from error
 
     def _plane(self, index: tuple[int | slice, ...]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -85,7 +85,7 @@ class BatchPanel(QWidget):
     def _build(self) -> None:
         self.model_note = Note("model")
         self.chooser = FileChooser()
-        self.overwrite = QCheckBox("Replace results that &exist")
+        self.overwrite = QCheckBox("Replace results that exist")
         self.overwrite.setToolTip("Without the tick a file that has a result is skipped")
         self.table = QTableView()
         self.table.setModel(self.files)
@@ -102,9 +102,9 @@ class BatchPanel(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.detail = Note("detail")
-        self.start_button = QPushButton("Denoise &files")
+        self.start_button = QPushButton("Denoise files")
         self.start_button.setToolTip("Apply the model to every file of the table")
-        self.stop_button = QPushButton("S&top")
+        self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("End after the tile in work; results that are done stay")
         self.bar = QProgressBar()
         self.bar.setRange(0, _STEPS)
@@ -166,10 +166,9 @@ class BatchPanel(QWidget):
         denoise, model, jobs, config = self._denoise, self._model, self.files.jobs, self._config
         overwrite = self.overwrite.isChecked()
 
-        def begin(stop: StopFlag) -> Iterator[Event]:
+        def begin(stop: StopFlag) -> Iterator[Event | FileDone]:
             options = {"device": config.device, "tile": config.tile, "dtype": config.dtype}
-            stream = denoise(model, jobs, overwrite=overwrite, stop=stop, **options)
-            return cast("Iterator[Event]", stream)  # what became of a file is an event here too
+            return denoise(model, jobs, overwrite=overwrite, stop=stop, **options)
 
         return begin
 

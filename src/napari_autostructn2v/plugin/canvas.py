@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -28,7 +29,7 @@ class Canvas(QObject):
         self.comparison = Comparison(viewer, self)
         self._sink: LayerSink | None = None
         self._live: LiveView | None = None
-        self._had_noise = False
+        self._adds_noise = False
 
     @property
     def is_filling(self) -> bool:
@@ -37,7 +38,7 @@ class Canvas(QObject):
 
     def begin(self) -> None:
         """Note what is there before a run."""
-        self._had_noise = self.noise.are_shown
+        self._adds_noise = not self.noise.are_shown
 
     def sink(self, images: Sequence[LayerSnapshot], wanted: Phase | None = None) -> LayerSink:
         """Make the sink of the next run."""
@@ -71,19 +72,21 @@ class Canvas(QObject):
             self._sink.remove_all()
         if self._live is not None:
             self._live.close()
-        if not self._had_noise:
+        if self._adds_noise:
             self.noise.hide()
 
-    def finish(self, recommended: Phase | None) -> None:
-        """Show the results a last time, of each image the recommended one."""
-        if self._sink is not None:
-            self._sink.close(recommended)
+    def finish(self, recommended: Phase | None) -> list[Path]:
+        """Show the results a last time, of each image the recommended one; gives their files."""
+        shown = [] if self._sink is None else self._sink.close(recommended)
         if self._live is not None:
             self._live.close()
             self._live.deleteLater()
         self._sink = self._live = None
+        self._adds_noise = False
+        return [target.path for target in shown if target.path is not None]
 
     def close(self) -> None:
-        """Leave no key or callback with the viewer."""
+        """Leave no key or callback with the viewer, and nothing of a run that is not over."""
+        self.take_away()
         self.comparison.close()
         self.noise.leave()

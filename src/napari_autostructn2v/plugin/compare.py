@@ -80,8 +80,16 @@ class Peek(QObject):
         self.show(False)
         self._open = False
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self._viewer.bind_key(KEY, self._key_before, overwrite=True)
+        bound = self._viewer.bind_key(KEY, None)  # another panel may have taken it since
+        self._viewer.bind_key(KEY, self._below() if bound == self._hold else bound)
         self.closed.emit()
+
+    def _below(self) -> Any:
+        """What the key did before, leaving out what has ended since."""
+        owner = getattr(self._key_before, "__self__", None)
+        if isinstance(owner, Peek) and not owner._open:
+            return owner._below()
+        return self._key_before
 
     def _hold(self, viewer: Any) -> Generator[None]:
         self.show(True)
@@ -114,15 +122,19 @@ def add_residual(viewer: Any, image: LayerSnapshot, result: Image) -> Image:
     Raises
     ------
     InputError
-        If the result is not of the image's size.
+        If the result is not of the image's size, or too large to be subtracted at once.
     """
-    cleaned = result.data[0] if result.multiscale else result.data
-    if tuple(cleaned.shape) != image.shape:
+    if result.multiscale:
         raise InputError(
-            f"{result.name!r} is {_size(cleaned.shape)} and {image.name!r} is "
+            f"{result.name!r} is too large for a residual of all of it; "
+            "zoom in, press Preview region and take the residual of that"
+        )
+    if tuple(result.data.shape) != image.shape:
+        raise InputError(
+            f"{result.name!r} is {_size(result.data.shape)} and {image.name!r} is "
             f"{_size(image.shape)}; the residual needs images of the same size"
         )
-    residual = Difference(image.data, cleaned)
+    residual = Difference(image.data, result.data)
     limit = 3 * _spread(residual, image.axes) or 1.0
     layer = Image(
         residual,

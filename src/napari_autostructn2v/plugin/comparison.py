@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.compare import Peek, add_residual, link_contrast
 from napari_autostructn2v.plugin.curtain import Curtain
+from napari_autostructn2v.plugin.ondemand import Window
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 
 
@@ -80,7 +81,8 @@ class Comparison(QObject):
             self.curtain.close()
         if on:
             pair = self._wanted()
-            self.curtain = Curtain(self._viewer, pair.source, pair.result)
+            region = pair.image if isinstance(pair.image.data, Window) else None
+            self.curtain = Curtain(self._viewer, pair.source, pair.result, region=region)
             self.curtain.closed.connect(self._on_curtain_closed)
             self.changed.emit()
 

@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.compare import Revealed, frame
 from napari_autostructn2v.plugin.ondemand import Part
+from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.writing import KIND
 
 _GRIP = 8  # screen pixels to either side of the line
@@ -30,6 +31,11 @@ class Curtain(QObject):
     horizontally, also where the layer is rotated. Hidden or covered, the result is shown
     meanwhile. The curtain ends by itself when a layer is removed or the view becomes 3-D.
 
+    Parameters
+    ----------
+    region
+        The part of the noisy image that the result is of, and where it lies; default: all of it.
+
     Raises
     ------
     InputError
@@ -39,18 +45,26 @@ class Curtain(QObject):
     moved = Signal(float)
     closed = Signal()
 
-    def __init__(self, viewer: Any, source: Image, result: Image, position: float = 0.5) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        source: Image,
+        result: Image,
+        position: float = 0.5,
+        region: LayerSnapshot | None = None,
+    ) -> None:
         super().__init__()
-        _check(viewer, source, result)
         self._viewer = viewer
         self._source = source
         self._result = result
+        self._region = region
+        self._check()
         self._open = True
         self._near = False
         self._position = position
-        self._revealed = Revealed(viewer, result)
         self._axis = _across(viewer, source)
         self._layer = self._make_layer()
+        self._revealed = Revealed(viewer, result)
         selected = set(viewer.layers.selection)
         viewer.layers.insert(viewer.layers.index(result) + 1, self._layer)
         viewer.layers.selection = selected  # the user may be at work on another layer
@@ -94,6 +108,26 @@ class Curtain(QObject):
             (viewer.mouse_move_callbacks, self._hover),
         ]
 
+    def _check(self) -> None:
+        viewer, source, result = self._viewer, self._source, self._result
+        if viewer.dims.ndisplay != 2:
+            raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
+        if getattr(viewer, "canvas", viewer).grid.enabled:  # `viewer.grid` before napari 0.9
+            raise InputError("the curtain needs both images in one place; switch the grid view off")
+        shapes = [
+            tuple(map(int, shape)) for shape in (self._levels()[0].shape, result.level_shapes[0])
+        ]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{source.name!r} is {_size(shapes[0])} and {result.name!r} is {_size(shapes[1])}; "
+                "choose a result of the same size in the layer list"
+            )
+        if _across(viewer, source) < 0:
+            raise InputError(
+                f"{source.name!r} has no axis that lies horizontally in this view; "
+                "change the order of the axes below the layer list"
+            )
+
     def _events(self) -> list[tuple[Any, Any]]:
         viewer = self._viewer
         return [
@@ -108,21 +142,36 @@ class Curtain(QObject):
         changes = {
             "name": f"{self._source.name} curtain",
             "metadata": {KIND: "curtain"},
+            "multiscale": self._has_levels,
             "visible": True,
             "opacity": 1.0,
             "blending": "translucent_no_depth",
         }
-        layer = Image(self._cut(), **(look | changes))
+        place = {} if self._region is None else self._region.placement
+        layer = Image(self._cut(), **(look | place | changes))
         frame(layer, thickness=2)
         return layer
 
     def _cut(self) -> Part | list[Part]:
-        levels = list(self._source.data) if self._source.multiscale else [self._source.data]
+        levels = self._levels()
         parts = [Part(level, self._axis, self._share(level.shape[self._axis])) for level in levels]
-        return parts if self._source.multiscale else parts[0]
+        return parts if self._has_levels else parts[0]
+
+    @property
+    def _has_levels(self) -> bool:
+        return self._region is None and bool(self._source.multiscale)
+
+    def _levels(self) -> list[Any]:
+        if self._region is not None:
+            return [self._region.data]
+        return list(self._source.data) if self._has_levels else [self._source.data]
 
     def _columns(self) -> int:
-        return self._share(self._source.level_shapes[0][self._axis])
+        return self._share(self._length)
+
+    @property
+    def _length(self) -> int:
+        return int(self._result.level_shapes[0][self._axis])
 
     def _share(self, length: int) -> int:
         return max(1, round(self._position * length))
@@ -130,7 +179,7 @@ class Curtain(QObject):
     def _turn(self) -> None:
         """Cut anew: the axes have changed places, or the data have changed."""
         try:
-            _check(self._viewer, self._source, self._result)
+            self._check()
         except InputError:
             self.close()
         else:
@@ -149,7 +198,7 @@ class Curtain(QObject):
         yield
         while event.type == "mouse_move" and self._open:
             event.handled = True
-            self.position = self._column(event.position) / self._source.level_shapes[0][self._axis]
+            self.position = self._column(event.position) / self._length
             yield
 
     def _hover(self, viewer: Any, event: Any) -> None:
@@ -167,10 +216,10 @@ class Curtain(QObject):
         active = self._viewer.layers.selection.active
         if active is not None and active.mode != "pan_zoom":
             return False
-        step = np.zeros(self._source.ndim)
+        step = np.zeros(self._layer.ndim)
         step[self._axis] = 1
-        origin = self._source.data_to_world(np.zeros(self._source.ndim))
-        length = np.linalg.norm(np.subtract(self._source.data_to_world(step), origin))
+        origin = self._layer.data_to_world(np.zeros(self._layer.ndim))
+        length = np.linalg.norm(np.subtract(self._layer.data_to_world(step), origin))
         # `viewer.camera` before napari 0.9
         zoom = getattr(self._viewer, "scene", self._viewer).camera.zoom
         off = abs(self._column(position) - self._columns())
@@ -178,25 +227,7 @@ class Curtain(QObject):
 
     def _column(self, position: Any) -> float:
         """Find how many columns of the image are left of a point of the world."""
-        return float(self._source.world_to_data(position)[self._axis]) + 0.5
-
-
-def _check(viewer: Any, source: Image, result: Image) -> None:
-    if viewer.dims.ndisplay != 2:
-        raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
-    if getattr(viewer, "canvas", viewer).grid.enabled:  # `viewer.grid` before napari 0.9
-        raise InputError("the curtain needs both images in one place; switch the grid view off")
-    shapes = [tuple(map(int, layer.level_shapes[0])) for layer in (source, result)]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"{source.name!r} is {_size(shapes[0])} and {result.name!r} is {_size(shapes[1])}; "
-            "the curtain compares images of the same size"
-        )
-    if _across(viewer, source) < 0:
-        raise InputError(
-            f"{source.name!r} has no axis that lies horizontally in this view; "
-            "change the order of the axes below the layer list"
-        )
+        return float(self._layer.world_to_data(position)[self._axis]) + 0.5
 
 
 def _remove(viewer: Any, layer: Image) -> None:

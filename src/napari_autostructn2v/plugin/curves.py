@@ -14,6 +14,7 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_autostructn2v.engine.events import Phase, Progress
+from napari_autostructn2v.engine.words import STAGE_TITLES
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,7 +22,6 @@ MOST_POINTS = 2000
 _INTERVAL = 0.5  # seconds; each redraws the window, so in one go with the progress panel
 _HEIGHT = 120
 _MARGIN = 4
-_TITLE = {"stage1": "Stage 1", "stage2": "Stage 2"}
 _LEAST_SPAN = 0.02  # decades, so that a loss that stands still is a line in the middle
 _TICK_GAP = 0.165  # of the axis: the height of a label
 # Training and validation on a dark and on a light ground: 3 to 1 against it or better, and told
@@ -74,7 +74,7 @@ class Stretch:
 
     @property
     def title(self) -> str:
-        return _TITLE[self.stage] + ("" if self.channel is None else f" C{self.channel}")
+        return STAGE_TITLES[self.stage] + ("" if self.channel is None else f" C{self.channel}")
 
 
 class LossCurves(QWidget):

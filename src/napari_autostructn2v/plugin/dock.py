@@ -7,11 +7,11 @@ behind another tab, or in a minimised window, goes on. Closing the window ends t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
@@ -31,18 +31,21 @@ from napari_autostructn2v.engine.events import (
 )
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.canvas import Canvas
+from napari_autostructn2v.plugin.fold import Fold
 from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, engine
 from napari_autostructn2v.plugin.note import sentence
 from napari_autostructn2v.plugin.panels import Panels
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.recipe import write_down
-from napari_autostructn2v.plugin.session import Plan, Session
+from napari_autostructn2v.plugin.session import Plan, Session, Trained
 from napari_autostructn2v.plugin.worker import Engine, Run
 
 _MIN_WIDTH = 300
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment
 
 _busy: set[DenoiseDock] = set()  # keeps a closed panel until its run has ended
+_models: WeakKeyDictionary[Any, Trained] = WeakKeyDictionary()
+"""The last model of each viewer: closing the panel loses nothing."""
 
 
 class DenoiseDock(QWidget):
@@ -54,13 +57,14 @@ class DenoiseDock(QWidget):
         # and kept here is the layer itself.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(make_engine, self)
+        self.session.trained = _models.get(viewer)
         self.panels = Panels(viewer, self.session)
         self.canvas = Canvas(viewer, self.session.mask, self)
         self._closed_check = QTimer(self)
         self._closed_check.setSingleShot(True)
         self._closed_check.setInterval(_SETTLED_MS)
         self._closed_check.timeout.connect(self._rest_if_closed)
-        self._turned_to: QWidget | None = None
+        self._turned_to: Fold | None = None
         self._turning = QTimer(self)
         self._turning.setSingleShot(True)
         self._turning.timeout.connect(self._turn)
@@ -80,12 +84,12 @@ class DenoiseDock(QWidget):
         for signal, slot in (
             (panels.inputs.changed, self._on_input),
             (panels.inputs.budget_changed, self._on_budget),
-            (panels.denoise.clicked, self._denoise),
+            (panels.denoise.clicked, lambda: self._train(session.plan)),
             (panels.noise.analyse_wanted, self._analyse),
             (panels.noise.layers_wanted, self._show_layers),
             (panels.editor.options_changed, self._on_options),
             (train.stop.clicked, self._stop),
-            (train.go_on.clicked, self._go_on),
+            (train.go_on.clicked, lambda: self._train(session.further)),
             (train.cancel.clicked, self._cancel),
             (train.preview_changed, self._set_preview),
             (result.preview.clicked, self._preview),
@@ -128,12 +132,6 @@ class DenoiseDock(QWidget):
         self.session.set_images(images)
         self._update()
 
-    def _denoise(self) -> None:
-        self._train(self.session.plan)
-
-    def _go_on(self) -> None:
-        self._train(self.session.further)
-
     def _train(self, plan: Callable[[Config], Plan]) -> None:
         asked = self._asked()
         if asked is None:
@@ -143,8 +141,9 @@ class DenoiseDock(QWidget):
         place = self.canvas.watch(images[0], lambda: region.region)
         self._set_preview()
         self.panels.result.card.clear()
-        run = self.session.train(plan(config), chosen, self.canvas.sink(images), place)
-        self._follow(run, trains=True)
+        planned = plan(config)
+        sink = self.canvas.sink(images, None if planned.config.run_stage1 else "stage2")
+        self._follow(self.session.train(planned, chosen, sink, place), trains=True)
 
     def _analyse(self) -> None:
         asked = self._asked()
@@ -229,9 +228,7 @@ class DenoiseDock(QWidget):
         text = write_down(kind, self.session, config)
         QApplication.clipboard().setText(text)
         whole = self.panels.inputs.region == "whole"
-        self.panels.model.note.say(
-            f"The {kind} is on the clipboard." + ("" if whole else " It trains on whole images.")
-        )
+        self.panels.model.tell_of_copy(kind, text, "" if whole else " It trains on whole images.")
 
     def _on_budget(self, budget: Budget) -> None:
         form = self.panels.form
@@ -259,6 +256,7 @@ class DenoiseDock(QWidget):
 
     def _follow(self, run: Run, *, trains: bool = False) -> None:
         """Begin a run that denoises, and show how it goes."""
+        self._update()  # before anything that handles events: a second click may be among them
         self.panels.train.begin(run.finished, run.title, trains=trains)
         self._begin(run)
         self._turn_to("train")
@@ -277,10 +275,12 @@ class DenoiseDock(QWidget):
 
     def _on_event(self, event: object) -> None:
         panels = self.panels
-        panels.train.progress.show_event(cast("Event", event))
+        keeps = isinstance(self.session.job, Save | Load)
+        if not keeps:
+            panels.train.progress.show_event(cast("Event", event))
         match event:
             case Started():
-                panels.device.say(f"Device: {_in_words(event.device)}")
+                panels.show_device(event.device)
             case Progress():
                 panels.train.curves.add(event)
             case Preview():
@@ -293,9 +293,11 @@ class DenoiseDock(QWidget):
             case Warning():
                 panels.train.message.say(f"Note: {event.message}")
             case Finished():
+                if event.stopped and self.canvas.is_filling:
+                    panels.result.note.say("Not judged: the run was stopped. Compare it yourself.")
                 self._turn_to("result")
             case Failed():
-                part = "model" if isinstance(self.session.job, Save | Load) else "train"
+                part = "model" if keeps else "train"
                 note = {"model": panels.model.note, "train": panels.train.message}[part]
                 note.say(f"Error: {sentence(event.message)}")
                 panels.folds[part].expand()
@@ -312,14 +314,19 @@ class DenoiseDock(QWidget):
 
     def _turn(self) -> None:
         if self._turned_to is not None:
-            self.panels.ensureWidgetVisible(self._turned_to)
+            self._turned_to.scroll_here()
 
     def _on_finished(self, cancelled: bool) -> None:
         focused = self.focusWidget() in (self.panels.train.stop, self.panels.train.cancel)
         trained = self.session.trained
+        if trained is not None:
+            _models[self.canvas.viewer] = trained
         if cancelled:
             self.canvas.take_away()
-        self.canvas.finish(None if trained is None else trained.recommended)
+        files = self.canvas.finish(None if trained is None else trained.recommended)
+        if files:
+            kept = ", ".join(map(str, files))
+            self.panels.result.note.say(f"Too large for the memory, so it is kept in {kept}.")
         self.panels.show_model(self.session)
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel
@@ -391,10 +398,6 @@ class DenoiseDock(QWidget):
             focused.click()
         elif focused is not None and self.panels.inputs.isAncestorOf(focused):
             self.panels.denoise.click()
-
-
-def _in_words(device: str) -> str:
-    return f"CPU, {os.cpu_count()} cores" if device == "cpu" else device.upper()
 
 
 def _let_go(canvas: Canvas) -> None:

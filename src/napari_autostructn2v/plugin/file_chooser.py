@@ -89,9 +89,9 @@ class FileChooser(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
         rows = (
-            ("&Images", self.images, choose_images),
-            ("&Pattern", self.pattern, None),
-            ("&Results", self.results, choose_results),
+            ("Images", self.images, choose_images),
+            ("Pattern", self.pattern, None),
+            ("Results", self.results, choose_results),
         )
         for row, (text, line, button) in enumerate(rows):
             label = QLabel(text)
@@ -146,7 +146,7 @@ class FileChooser(QWidget):
     def _look(self) -> None:
         """Look for the files once the user has stopped typing."""
         self._typing.start()
-        self.note.say("")
+        self.note.say("Looking for images" if self._request().folder else "")
         self.found.emit([])
 
     def _request(self) -> _Request:
@@ -158,7 +158,6 @@ class FileChooser(QWidget):
     def _find(self) -> None:
         request = self._request()
         if request.folder:
-            self.note.say("Looking for images")
             worker = create_worker(_find, request)
             worker.returned.connect(self._on_found)
             worker.start()

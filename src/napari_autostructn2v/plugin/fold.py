@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 
 class Fold(QWidget):
@@ -28,7 +28,11 @@ class Fold(QWidget):
         layout.setSpacing(3)
         layout.addWidget(self.header)
         layout.addWidget(body)
+        self._laid_out = QTimer(self)  # the body has its height a moment after it is shown
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(self.scroll_here)
         self.header.toggled.connect(self._on_toggled)
+        self.header.clicked.connect(self._on_clicked)
         self.header.setChecked(expanded)
         self._on_toggled(expanded)
 
@@ -42,3 +46,16 @@ class Fold(QWidget):
     def _on_toggled(self, on: bool) -> None:
         self.header.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
         self.body.setVisible(on)
+
+    def _on_clicked(self, on: bool) -> None:
+        if on:
+            self._laid_out.start()
+
+    def scroll_here(self) -> None:
+        """Show the body too, or as much of it as there is room for below the title."""
+        area: QWidget | None = self
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self)
+            area.ensureWidgetVisible(self.header)

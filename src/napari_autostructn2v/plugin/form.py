@@ -113,7 +113,7 @@ class ConfigForm(QWidget):
             self.preset.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
         self.preset.setToolTip("Settings that belong together")
         tame(self.preset)
-        self.restore = QPushButton("&Restore defaults")
+        self.restore = QPushButton("Restore defaults")
         self.restore.setToolTip("Set everything below back to its default")
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("Find a setting")

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari.layers import Image, Shapes
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QWidget
 from superqt.utils import signals_blocked
 
 from napari_autostructn2v.engine.config import Budget, Config
@@ -126,7 +126,7 @@ class InputPanel(QWidget):
     def _build(self) -> None:
         self.image = _combo("The image layer to denoise")
         self.image_note = Note("image_note")
-        self.several = QCheckBox("and all &selected layers")
+        self.several = QCheckBox("and all selected layers")
         self.several.setToolTip(
             "Train one model on all image layers that are selected in the layer list now, and "
             "denoise them all; they may be of different size"
@@ -157,14 +157,12 @@ class InputPanel(QWidget):
         form.addWidget(self.image_note, 1, 1)
         form.addWidget(self.several, 2, 1)
         form.addWidget(_buddy("Train &on", self.region_box), 3, 0)
-        row = QHBoxLayout()
-        row.addWidget(self.region_box, 1)
-        row.addWidget(self.planes, 1)
-        form.addLayout(row, 3, 1)
-        form.addWidget(self.region_note, 4, 1)
-        form.addWidget(_buddy("&Budget", self.budget), 5, 0)
-        form.addWidget(self.budget, 5, 1)
-        form.addWidget(self.budget_note, 6, 1)
+        form.addWidget(self.region_box, 3, 1)
+        form.addWidget(self.planes, 4, 1)
+        form.addWidget(self.region_note, 5, 1)
+        form.addWidget(_buddy("&Budget", self.budget), 6, 0)
+        form.addWidget(self.budget, 6, 1)
+        form.addWidget(self.budget_note, 7, 1)
 
         self.image.currentIndexChanged.connect(self._on_image)
         self.image.activated.connect(self._pick)

@@ -68,6 +68,9 @@ class LiveView(QObject):
             self._shown = None
 
     def _look(self) -> None:
+        if self._image.layer() not in self._viewer.layers:  # the view may have lost its axes too
+            self._place = None
+            return
         region = self._region()
         shapes = None if isinstance(region, str) else region
         try:

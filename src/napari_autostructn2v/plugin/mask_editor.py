@@ -205,15 +205,15 @@ class MaskEditor(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Save the mask", "mask.tif", "TIFF (*.tif)")
         if path:
             file = Path(path) if Path(path).suffix else Path(f"{path}.tif")
-            self._try(lambda: write_mask(file, self._model.mask))
+            self._try(lambda: write_mask(file, self._model.mask), f"Saved as {file}.")
 
-    def _try(self, action: Callable[[], None]) -> None:
+    def _try(self, action: Callable[[], None], done: str = "") -> None:
         try:
             action()
         except InputError as error:
             self._complain(error)
         else:
-            self.note.say("")
+            self.note.say(done)
 
 
 def _in_words(score: Score) -> str:

@@ -110,7 +110,11 @@ class MaskModel(QObject):
     @property
     def mask(self) -> Array:
         """uint8, odd sides, centre 1, whole rows and columns written out."""
-        length = 2 * self._full_half + 1
+        return self.written_out(self._full_half)
+
+    def written_out(self, full_half: int) -> Array:
+        """As `mask`, with whole rows and columns that reach so far from the centre."""
+        length = 2 * full_half + 1
         lines = [np.ones((1, length), np.uint8)] * self._state.row
         lines += [np.ones((length, 1), np.uint8)] * self._state.column
         return union(self._state.core, *lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_autostructn2v.engine.script import NO_FILE
 from napari_autostructn2v.plugin.batch import BatchPanel
 from napari_autostructn2v.plugin.fold import Fold
 from napari_autostructn2v.plugin.note import Note
@@ -26,9 +27,9 @@ class ModelPanel(QWidget):
         super().__init__()
         self._folder = ""
         self.name = Note("model_name")
-        self.save = QPushButton("&Save…")
+        self.save = QPushButton("Save…")
         self.save.setToolTip("Save the model in a file, to denoise other images with it")
-        self.load = QPushButton("L&oad…")
+        self.load = QPushButton("Load…")
         self.load.setToolTip("Take a model from a file in place of training one")
         self.script = QPushButton("Copy as script")
         self.script.setToolTip("Put a Python script on the clipboard that does this run again")
@@ -68,6 +69,10 @@ class ModelPanel(QWidget):
         self.load.setEnabled(idle)
         for button in (self.script, self.command):
             button.setEnabled(has_image)
+
+    def tell_of_copy(self, kind: str, text: str, more: str) -> None:
+        path = f" Write the image's path for {NO_FILE}." if NO_FILE in text else ""
+        self.note.say(f"The {kind} is on the clipboard.{path}{more}")
 
     def _choose_save(self) -> None:
         start = str(Path(self._folder, f"model{_SUFFIX}"))

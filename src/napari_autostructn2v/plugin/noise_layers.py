@@ -166,6 +166,8 @@ class NoisePanels:
         fitted = view_is_fitted(self._viewer)
         name = f"{self._image.name} {kind}{which}"
         layer = layer_type(data, name=name, metadata={KIND: kind}, **placement, **look)
+        if isinstance(layer, Labels):
+            layer.brush_size = 1
         selected = set(self._viewer.layers.selection)
         self._layers[key] = self._viewer.add_layer(layer)
         self._viewer.layers.selection = selected  # the user may be at work on another layer

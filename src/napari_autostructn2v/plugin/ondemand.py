@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from napari_autostructn2v.engine.errors import InputError
 
 Index = int | slice
 Key = Index | EllipsisType | tuple[Index | EllipsisType, ...]
@@ -28,8 +30,8 @@ class Window:
 
     def __getitem__(self, key: Key) -> npt.NDArray[Any]:
         inside = within(key, self.shape)
-        return np.asarray(
-            self.array[tuple(_moved(k, n) for k, n in zip(inside, self.first, strict=True))]
+        return _read(
+            self.array, tuple(_moved(k, n) for k, n in zip(inside, self.first, strict=True))
         )
 
     def __array__(
@@ -60,8 +62,43 @@ class Difference:
 
     def __getitem__(self, key: Key) -> npt.NDArray[np.float32]:
         key = within(key, self.shape)
-        first, second = np.asarray(self._array[key]), np.asarray(self._other[key])
+        first, second = _read(self._array, key), _read(self._other, key)
         return np.asarray(np.subtract(first, second, dtype=np.float32))
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=bool(copy))
+
+
+def _read(array: Any, key: tuple[Index, ...]) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(array[key])
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # arrays on disk or on a server raise what they please
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the image cannot be read ({reason}); "
+            "check that its data are still there, or open it again"
+        ) from error
+
+
+class Turned:
+    """An array with its axes in another order: axis k of `array` is axis `order[k]` of this."""
+
+    def __init__(self, array: Any, order: Sequence[int]) -> None:
+        self._array, self._order = array, tuple(order)
+        self.shape = tuple(int(array.shape[self._order.index(axis)]) for axis in sorted(order))
+        self.dtype = np.dtype(array.dtype)
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+
+    def __getitem__(self, key: Key) -> npt.NDArray[Any]:
+        inside = within(key, self.shape)
+        values = np.asarray(self._array[tuple(inside[axis] for axis in self._order)])
+        left = [axis for axis in self._order if isinstance(inside[axis], slice)]
+        return values.transpose([left.index(axis) for axis in sorted(left)])
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,13 @@ _ELSEWHERE = {"budget"} | {
 }
 
 
+_FOCUSED = "QPushButton", "QToolButton", "QCheckBox", "QComboBox", "QLineEdit"
+# napari's style does not show where the keyboard is.
+_FOCUS = (
+    ", ".join(f"{kind}:focus" for kind in _FOCUSED) + " { border: 1px solid palette(highlight); }"
+)
+
+
 class Panels(QScrollArea):
     """All parts of the dock; what they do is wired elsewhere."""
 
@@ -35,6 +43,7 @@ class Panels(QScrollArea):
         super().__init__()
         self.inputs = InputPanel(viewer)
         self.device = Note("device")
+        self.device.say("Device: chosen when it starts")  # torch knows, and is not loaded yet
         self.device.setToolTip("Another can be chosen below: Advanced, General, device")
         self.denoise = QPushButton("&Denoise")
         self.denoise.setMinimumHeight(34)
@@ -45,6 +54,9 @@ class Panels(QScrollArea):
             "Measure the noise, train on this image, and add the result as a new layer"
         )
         self.plan = Note("plan")
+        keep = self.plan.sizePolicy()
+        keep.setRetainSizeWhenHidden(True)  # it comes with an edit of the mask, under the pointer
+        self.plan.setSizePolicy(keep)
         self.editor = MaskEditor(session.mask, session.extract, session.score)
         self.noise = NoisePanel(self.editor)
         self.train = TrainPanel()
@@ -77,6 +89,7 @@ class Panels(QScrollArea):
         # So that nothing moves sideways when a part is opened.
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setStyleSheet(_FOCUS)
 
     @property
     def choices(self) -> dict[str, bool]:
@@ -127,6 +140,10 @@ class Panels(QScrollArea):
         self.model.batch.setEnabled(run is None)
         note = session.plan(self.form.config()).note if ready else ""
         self.plan.say(note if self.form.is_valid else f"⚠ Advanced: {self.form.error}")
+
+    def show_device(self, device: str) -> None:
+        words = f"CPU, {os.cpu_count()} cores" if device == "cpu" else device.upper()
+        self.device.say(f"Device: {words}")
 
     def show_noise(self, session: Session) -> None:
         measured = session.measured

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from napari.utils import progress as activity
-from qtpy.QtCore import SignalInstance
+from qtpy.QtCore import QObject, QTimer, SignalInstance
 from qtpy.QtWidgets import (
     QApplication,
     QGridLayout,
@@ -47,7 +47,7 @@ _SIGN: dict[State, str] = {
 _WAITING: States = dict.fromkeys(_STAGE, "waiting")
 _STEPS = 1000
 _INTERVAL = 0.5  # seconds between two updates while training: each redraws the window
-_ACTIVITY_INTERVAL = 1.0
+_ACTIVITY_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,11 @@ class Status:
     seconds_left: float | None = None
 
 
-def status_of(event: Event) -> Status | None:
-    """Put an event into words, if it says anything about the run's progress."""
+def status_of(event: Event, elapsed: float = 0.0) -> Status | None:
+    """Put an event into words, if it says anything about the run's progress.
+
+    `elapsed` seconds of the run are over: of the training, all stages are one way.
+    """
     match event:
         case Started():
             return Status("Measuring the noise")
@@ -69,9 +72,11 @@ def status_of(event: Event) -> Status | None:
         case Progress():
             return Status(
                 f"Training {_STAGE[event.stage]}",
-                event.step / max(event.total, 1),
+                elapsed / max(elapsed + event.seconds_left, 1e-9),
                 event.seconds_left,
             )
+        case StageDone(stopped="stopped"):
+            return Status(f"{_STAGE[event.stage]} was stopped")
         case StageDone():
             return Status(f"{_STAGE[event.stage]} is trained")
         case MaskFound():
@@ -93,7 +98,10 @@ def states_after(states: States, event: Event) -> States:
         case NoiseMeasured():
             return _WAITING | states
         case Progress():
-            return _WAITING | states | {event.stage: "running"}
+            states = _WAITING | states | {event.stage: "running"}
+            if event.stage == "stage2" and states["stage1"] == "waiting":  # it is kept as it was
+                states["stage1"] = "not trained"
+            return states
         case StageDone():
             return states | {event.stage: "stopped" if event.stopped == "stopped" else "done"}
         case Finished():
@@ -128,12 +136,12 @@ class ProgressPanel(QWidget):
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
-        self.bar.setToolTip("How much of what the line below says is done")
+        self.bar.setToolTip("How much of the training is done; then, how much of the image")
         self._began = 0.0
         self._shown = -math.inf
         self._device = ""
         self._ended = False
-        self._activity = Activity()
+        self._activity = Activity(self)
         self.destroyed.connect(self._activity.close)
         row = QHBoxLayout()
         for label in self.stages.values():
@@ -162,7 +170,7 @@ class ProgressPanel(QWidget):
 
     def show_event(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._device = f" on {event.device}"
+            self._device = f" on {event.device.upper()}"
         if isinstance(event, Progress):
             if monotonic() - self._shown < _INTERVAL and event.step < event.total:
                 return
@@ -171,7 +179,7 @@ class ProgressPanel(QWidget):
         if states != self.states:
             self.states = states
             self._show_states()
-        status = status_of(event)
+        status = status_of(event, monotonic() - self._began)
         if status is not None:
             self._show(status)
         self._ended = isinstance(event, Finished | Failed)
@@ -184,6 +192,8 @@ class ProgressPanel(QWidget):
     def _finish(self) -> None:
         self._activity.close()
         if not self._ended:  # it was aborted
+            self.states = {}
+            self._show_states()
             self._show(Status("Ready", 0.0))
 
     def _show_states(self) -> None:
@@ -195,8 +205,8 @@ class ProgressPanel(QWidget):
             label.setAccessibleName(label.toolTip())
 
     def _show(self, status: Status) -> None:
-        busy = status.seconds_left is not None or status.done is None
-        self.text.setText(status.text + (self._device if busy else ""))
+        trains = status.seconds_left is not None
+        self.text.setText(status.text + (self._device if trains else ""))
         left = "" if status.seconds_left is None else f"{clock(status.seconds_left)} left"
         self.time.setText(left)
         # Empty where the end is not in sight: a bar that runs to and fro redraws the window.
@@ -210,36 +220,57 @@ class Activity:
     Its bar costs next to nothing, updated once a second. The spinner that napari sets going
     beside it does not: it redraws the window, which without a graphics card takes a quarter of a
     core from the training. It is shown standing still.
+
+    napari handles events whenever an entry changes, the closing of its window among them. So a
+    timer changes it, and never who tells of the run and has more to do afterwards.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: QObject) -> None:
         self._entry: Any = None
         self._title = ""
-        self._shown = -math.inf
+        self._text, self._done = "", 0.0
+        self._timer = QTimer(parent)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._update)
 
     def begin(self, title: str) -> None:
         self.close()
-        spinners = _spinners()
-        if not spinners:
-            return
-        self._title, self._shown = title, -math.inf
-        # Without a format that ends in "|", steps per second would be shown beside the bar.
-        self._entry = activity(total=_STEPS, desc=title, bar_format="{desc}|")
-        for spinner in spinners:
-            spinner.movie().stop()
+        if _spinners():
+            self._title = title
+            self._timer.start(0)
 
     def show(self, text: str, done: float | None) -> None:
-        if self._entry is None or monotonic() - self._shown < _ACTIVITY_INTERVAL:
-            return
-        self._shown = monotonic()
-        self._entry.set_description(f"{self._title}: {text}")
-        if self._entry is not None and done is not None:  # napari handles events meanwhile
-            self._entry.update(round(_STEPS * min(done, 1.0)) - self._entry.n)
+        self._text = text
+        if done is not None:
+            self._done = min(done, 1.0)
+        if self._title and not self._timer.isActive():
+            self._timer.start(_ACTIVITY_MS)
 
     def close(self) -> None:
+        self._timer.stop()
+        self._title, self._text, self._done = "", "", 0.0
         entry, self._entry = self._entry, None
         if entry is not None:
             entry.close()
+
+    def _update(self) -> None:
+        if self._entry is None:
+            self._add()
+        if self._entry is not None:
+            self._entry.set_description(f"{self._title}: {self._text}")
+        if self._entry is not None:  # the run may have ended meanwhile
+            self._entry.update(round(_STEPS * self._done) - self._entry.n)
+
+    def _add(self) -> None:
+        title = self._title
+        # Without a format that ends in "|", steps per second would be shown beside the bar.
+        entry = activity(total=_STEPS, desc=title, bar_format="{desc}|")
+        if self._title != title:  # the run has ended meanwhile
+            entry.close()
+            return
+        self._entry = entry
+        for spinner in _spinners():
+            spinner.movie().stop()
 
 
 def _spinners() -> list[QLabel]:

@@ -162,6 +162,6 @@ def axes_of(labels: Sequence[str], shape: Sequence[int]) -> str:
     if not {"Y", "X"} <= set(result):
         raise InputError(
             f"the layer's axes are named {', '.join(map(str, labels))}; "
-            "two of them must be named y and x"
+            "say which are y and x below: Advanced, General, axes"
         )
     return result

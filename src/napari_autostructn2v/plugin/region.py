@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.ondemand import Window
-from napari_autostructn2v.plugin.preview import (
+from napari_autostructn2v.plugin.geometry import (
     cut,
     data_to_world,
     in_last_axes,
@@ -20,6 +19,7 @@ from napari_autostructn2v.plugin.preview import (
     view_box,
     world_to_data,
 )
+from napari_autostructn2v.plugin.ondemand import Window
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 
 Region: TypeAlias = Any
@@ -49,10 +49,7 @@ def parts(
         boxes = [view_box(viewer, image)] if view else shape_boxes(viewer, region, image)
         lengths = {axis: image.shape[image.axes.index(axis)] for axis in "YX"}
         for box in boxes:
-            ends = {
-                axis: cut(along, lengths[axis], most=lengths[axis])
-                for axis, along in zip("YX", box, strict=True)
-            }
+            ends = {axis: cut(along, lengths[axis]) for axis, along in zip("YX", box, strict=True)}
             if all(start < stop for start, stop in ends.values()):
                 found.append(crop(image, spans | ends))
     if not found:

@@ -14,7 +14,7 @@ class ResultPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.preview = QPushButton("Preview &region")
+        self.preview = QPushButton("Preview re&gion")
         self.preview.setToolTip(
             "Denoise only the region that is trained on, in the plane in view; of a whole layer "
             "the part in view"
@@ -25,13 +25,13 @@ class ResultPanel(QWidget):
         self.hold.setToolTip(
             f"Show the noisy image while this is held down, or the key {KEY} in the viewer"
         )
-        self.curtain = QPushButton("C&urtain")
+        self.curtain = QPushButton("Curtain")
         self.curtain.setCheckable(True)
         self.curtain.setToolTip(
             "Show the noisy image left of a line and the result right of it; the line can be "
             "dragged in the viewer"
         )
-        self.residual = QPushButton("Resi&dual")
+        self.residual = QPushButton("Residual")
         self.residual.setToolTip(
             "Add a layer with what was taken away; structures in it are signal that was lost"
         )

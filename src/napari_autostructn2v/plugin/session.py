@@ -113,7 +113,8 @@ class Session(QObject):
         self.job: Job | None = None
         self._make_engine = make_engine
         self._before: tuple[Measured | None, Trained | None] = (None, None)
-        self._mask_then: Array = self.mask.mask
+        self._mask_before: Array = self.mask.mask
+        self._mask_then: Array = self.mask.mask  # or as the run has set it since
         self._choice = self._choice_then = 0  # counts how often other images were chosen
         self._stage1: Config | None = None  # as in `Trained`, of the run
 
@@ -159,15 +160,16 @@ class Session(QObject):
         if self.mask.is_automatic:
             plan = Plan(config)
         else:
-            rows = tuple(tuple(map(int, row)) for row in self.mask.mask)
-            given = {"mask_source": "array", "mask": rows}
+            # The patches may be others than those the noise was measured for.
+            mask = self.mask.written_out(config.stage2.patch_size - 1)
+            given = {"mask_source": "array", "mask": tuple(tuple(map(int, row)) for row in mask)}
             structure = config.structure.model_copy(update=given)
             plan = Plan(config.model_copy(update={"structure": structure}), note="With your mask.")
         if not self._keeps_stage1(config):
             return plan
         kept = plan.config.model_copy(update={"run_stage1": False})
         assert self.trained is not None
-        note = "Only Stage 2 is trained again, with the changed mask."
+        note = "Trains Stage 2 only, with your mask."
         return Plan(kept, self.trained.model, note)
 
     def _keeps_stage1(self, config: Config) -> bool:
@@ -231,7 +233,7 @@ class Session(QObject):
         assert self.run is None
         self.job = job
         self._before = self.measured, self.trained
-        self._mask_then = self.mask.mask
+        self._mask_before = self._mask_then = self.mask.mask
         self._choice_then = self._choice
         trained = self.trained
         kept = trained is not None and isinstance(job, Train) and not job.config.run_stage1
@@ -262,20 +264,25 @@ class Session(QObject):
         cancelled = run is not None and run.is_cancelled
         if cancelled:
             self._undo()
+        self._before = None, None  # they hold images and networks
         self.finished.emit(cancelled)
         self.changed.emit()
 
     def _undo(self) -> None:
-        """Know what was known before the run; edits of the mask since then go with it."""
+        """Know what was known before the run; edits of a mask that it has set go with it."""
         measured, self.trained = self._before
-        if measured is not self.measured:
-            self.measured = measured
-            if measured is None:
-                self.mask.forget()
-            else:
-                self._show(measured)
-            if not same_mask(self.mask.mask, self._mask_then):
-                self.mask.set_mask(self._mask_then)
+        if self._choice != self._choice_then:  # what was measured is of other images
+            if self.trained is not None:
+                self.trained = replace(self.trained, stage1=None)
+            return
+        if measured is self.measured and same_mask(self._mask_then, self._mask_before):
+            return
+        self.measured = measured
+        if measured is None:
+            self.mask.forget()
+        else:
+            self._show(measured)
+        self.mask.set_mask(self._mask_before)
 
     def _take_measured(self, event: Analysed) -> None:
         """Begin anew with a measurement; a mask that is being trained with stays as it is."""

@@ -23,7 +23,7 @@ class TrainPanel(QWidget):
             "End the training and denoise the image with what was learned; "
             "press again to end that too"
         )
-        self.go_on = QPushButton("&Continue")
+        self.go_on = QPushButton("Contin&ue")
         self.go_on.setToolTip("Train the model further on the chosen image, for another budget")
         self.cancel = QPushButton("Ca&ncel")
         self.cancel.setToolTip("End the run and take everything away that it has made")

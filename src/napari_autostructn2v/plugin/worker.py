@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from napari.qt.threading import FunctionWorker, create_worker
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QThreadPool, Signal
 
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Failed, Finished
 
 Engine = Callable[["StopFlag"], Iterator[object]]
@@ -209,7 +209,7 @@ def _failure(error: BaseException) -> Failed:
     if isinstance(error, InputError):
         return Failed(error, str(error))
     _log.error("denoising failed", exc_info=error)
-    return Failed(error, f"{type(error).__name__}: {error}")
+    return Failed(error, first_line(error))
 
 
 _started: set[Run] = set()
@@ -218,4 +218,6 @@ _started: set[Run] = set()
 @atexit.register
 def _abort_all() -> None:
     for run in list(_started):
-        run.abort()
+        if run.abort():
+            # napari's worker has a word to say after the run, for which it needs Qt.
+            QThreadPool.globalInstance().waitForDone(1000)

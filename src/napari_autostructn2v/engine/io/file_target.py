@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ SUFFIXES = (".tif", ".tiff", ".zarr")
 
 class FileTarget:
     def __init__(self, path: Path, source: Source, dtype: np.dtype[Any], overwrite: bool) -> None:
-        self._path, self._source, self._overwrite = path, source, overwrite
+        self.path, self._source, self._overwrite = path, source, overwrite
         self._dtype = dtype
         self._temporary = _hidden(path)
         self._needed = math.prod(source.shape) * dtype.itemsize
@@ -55,7 +55,7 @@ class FileTarget:
 
     def write(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
         if not self._open:
-            raise ValueError(f"{self._path} is complete")
+            raise ValueError(f"{self.path} is complete")
         index, values = place(self._source, self.axes, self._dtype, plane, region, block)
         with self._disk():
             self._storage.write(index, values)
@@ -66,11 +66,11 @@ class FileTarget:
 
     def commit(self) -> None:
         if self._open:
-            if os.path.lexists(self._path) and not self._overwrite:
+            if os.path.lexists(self.path) and not self._overwrite:
                 raise InputError(
-                    f"{self._path} came into being meanwhile; remove it or choose --overwrite"
+                    f"{self.path} came into being meanwhile; remove it or choose --overwrite"
                 )
-            self._move(self._path)
+            self._move(self.path)
 
     def keep_partial(self) -> Path | None:
         if not self._open:
@@ -78,11 +78,11 @@ class FileTarget:
         if not self._written:
             self.discard()
             return None
-        path = self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
+        path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         count = 1
         while os.path.lexists(path) and not self._overwrite:
             count += 1
-            path = path.with_name(f"{self._path.stem}.partial-{count}{self._path.suffix}")
+            path = path.with_name(f"{self.path.stem}.partial-{count}{self.path.suffix}")
         self._move(path)
         return path
 
@@ -112,12 +112,10 @@ class FileTarget:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise InputError(
-                    f"disk full: {self._path} needs {self._needed} bytes; make room or choose "
+                    f"disk full: {self.path} needs {self._needed} bytes; make room or choose "
                     "another place"
                 ) from error
-            raise InputError(
-                f"{self._path} cannot be written: {error.strerror or error}"
-            ) from error
+            raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -147,14 +145,23 @@ def _is_disposable(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in marks) or not any(folder.iterdir())
 
 
-def refuse_input(path: Path, source: Source) -> None:
-    if source.path is None:
-        return
-    here, there = path.resolve(), source.path.resolve()
+def refuse_inputs(paths: Iterable[Path], sources: Iterable[Source]) -> None:
+    """Refuse outputs that would replace an input, lie in one, or hold one."""
+    inputs = {source.path.resolve(): source.path for source in sources if source.path is not None}
+    above = {folder: inputs[file] for file in inputs for folder in file.parents}
     # Different spellings of one file (links, letter case) are told by the file system.
-    same = here == there or (path.exists() and source.path.exists() and path.samefile(source.path))
-    if same or there in here.parents or here in there.parents:
-        raise InputError(f"{path} would replace the input {source.path}; choose another output")
+    known = {_identity(file): inputs[file] for file in inputs if file.exists()}
+    for path in paths:
+        here = path.resolve()
+        hit = next((inputs[place] for place in (here, *here.parents) if place in inputs), None)
+        hit = hit or above.get(here) or (known.get(_identity(path)) if path.exists() else None)
+        if hit is not None:
+            raise InputError(f"{path} would replace the input {hit}; choose another output")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _hidden(path: Path) -> Path:
