@@ -1,9 +1,19 @@
-"""Numbers file names that repeat, so that no result takes the place of another."""
+"""Names files: any disk takes the name, and no result takes the place of another."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import count
+
+
+def file_stem(name: str) -> str:
+    """Make a file name, without suffix, of what an image is called.
+
+    >>> file_stem("..cells 3/4")
+    'cells 3_4'
+    """
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", name).lstrip(".") or "image"
 
 
 def distinct(names: Iterable[str]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +20,7 @@ from napari_autostructn2v.engine.io.file_target import (
 )
 from napari_autostructn2v.engine.io.readers import is_zarr
 from napari_autostructn2v.engine.io.target import Array, Region, Target, cast, place
-from napari_autostructn2v.engine.naming import distinct
+from napari_autostructn2v.engine.naming import distinct, file_stem
 from napari_autostructn2v.engine.source import Source
 
 __all__ = ["ArraySink", "FileSink", "Region", "Sink", "Target", "cast", "output_paths"]
@@ -170,5 +169,6 @@ def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
 
 
 def _file_name(source: Source) -> str:
-    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", source.name).lstrip(".") or "image"
-    return name + (".zarr" if source.path is not None and is_zarr(source.path) else ".tif")
+    return file_stem(source.name) + (
+        ".zarr" if source.path is not None and is_zarr(source.path) else ".tif"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shutil
 import tempfile
 import weakref
@@ -22,6 +21,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Phase
 from napari_autostructn2v.engine.io.file_target import FileTarget
 from napari_autostructn2v.engine.io.target import Region, place
+from napari_autostructn2v.engine.naming import file_stem
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.words import STAGE_TITLES
 from napari_autostructn2v.plugin.ondemand import Turned
@@ -168,7 +168,7 @@ def _path(image: LayerSnapshot, stage: Phase) -> Path:
         stores = [path for path in image.path.parents if path.suffix == ".zarr"]
         beside = (stores[-1] if stores else image.path).parent
         folder = beside if os.access(beside, os.W_OK) else folder
-    name = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", f"{image.name} {STAGE_TITLES[stage]}")
+    name = file_stem(f"{image.name} {STAGE_TITLES[stage]}")
     numbers = (f" [{number}]" if number else "" for number in count())
     return next(path for n in numbers if not (path := folder / f"{name}{n}.zarr").exists())
 
