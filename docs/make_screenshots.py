@@ -140,6 +140,7 @@ def all_settings() -> None:
     scene = Scene("dark", SHORT, SMALL)
     for name, fold in scene.panels.folds.items():
         fold.expand(name in ("model", "advanced"))
+    scene.viewer.reset_view()
     scene.turn_to("advanced")
     scene.shoot("settings")
     scene.close()

@@ -40,7 +40,7 @@ from napari_autostructn2v.plugin.recipe import write_down
 from napari_autostructn2v.plugin.session import Plan, Session, Trained
 from napari_autostructn2v.plugin.worker import Engine, Run
 
-_MIN_WIDTH = 300
+_MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment
 
 _busy: set[DenoiseDock] = set()  # keeps a closed panel until its run has ended
@@ -69,7 +69,7 @@ class DenoiseDock(QWidget):
         self._turning.setSingleShot(True)
         self._turning.timeout.connect(self._turn)
         self.setWindowTitle("Denoise")
-        self.setMinimumWidth(_MIN_WIDTH)
+        self.setMinimumSize(_MIN_WIDTH, _MIN_HEIGHT)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.panels)
