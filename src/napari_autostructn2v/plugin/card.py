@@ -90,11 +90,12 @@ class QualityCard(QWidget):
             tooltip = f"{row.meaning}\n{row.bias}".strip()
             name = _label(row.title, tooltip)
             name.setWordWrap(True)
+            name.setAlignment(Qt.AlignmentFlag.AlignTop)  # like the figures, however high the line
             self.table.addWidget(name, line, 0)
             for column, stage in enumerate(stages, 1):
                 figure = row.figures.get(stage, ("\N{EN DASH}", ""))
                 value = _label("\n".join(figure).rstrip(), tooltip)
-                value.setAlignment(right)
+                value.setAlignment(right | Qt.AlignmentFlag.AlignTop)
                 self.table.addWidget(value, line, column, right)
         if recommended in stages:
             note = _label(f"{_RECOMMENDED} recommended")
