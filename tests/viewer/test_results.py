@@ -199,7 +199,7 @@ def test_a_large_result_is_kept_in_a_file_beside_the_image(
     assert kept.read(0, slice(0, 24), slice(0, 16)).max() == 0
 
 
-@pytest.mark.parametrize("end", ["keep_partial", "cancel", "commit and cancel"])
+@pytest.mark.parametrize("end", ["stop", "window closed", "cancel", "commit and cancel"])
 def test_what_a_large_result_leaves_when_it_is_cut_short(
     qtbot, make_napari_viewer, tmp_path, monkeypatch, end
 ):
@@ -209,18 +209,17 @@ def test_what_a_large_result_leaves_when_it_is_cut_short(
     target = sink.open(0, as_source(PIXELS), "stage2", np.dtype(np.uint16), True)
     qtbot.waitUntil(lambda: "big Stage 2" in viewer.layers)
     target.write(1, ((8, 10), (0, 16)), np.full((2, 16), 7, np.float32))
-    if end == "keep_partial":
-        target.keep_partial()
-        sink.close()
-        assert np.asarray(viewer.layers["big Stage 2 (partial)"].data[1, 9]).min() == 7
-        assert [path.name for path in tmp_path.iterdir()] == ["big Stage 2.partial.zarr"]
-        return
     if end == "commit and cancel":
         target.commit()
-    sink.remove_all()
+    if end != "stop":
+        sink.remove_all(keep_files=end == "window closed")
+        assert "big Stage 2" not in viewer.layers
     target.keep_partial()
-    assert "big Stage 2" not in viewer.layers
-    qtbot.waitUntil(lambda: not any(tmp_path.iterdir()))
+    sink.close()
+    if end == "stop":
+        assert np.asarray(viewer.layers["big Stage 2 (partial)"].data[1, 9]).min() == 7
+    kept = ["big Stage 2.partial.zarr"] if end in ("stop", "window closed") else []
+    qtbot.waitUntil(lambda: [path.name for path in tmp_path.iterdir()] == kept)
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("YX", (45, 70)), ("XTY", (70, 2, 45))])

@@ -66,10 +66,10 @@ class Canvas(QObject):
         first = [finding for finding in measured.findings if finding.image == 0]
         self.noise.show(image, {finding.channel: finding.noise.rho for finding in first})
 
-    def take_away(self) -> None:
-        """Leave nothing of the present run."""
+    def take_away(self, *, keep_files: bool = False) -> None:
+        """Leave nothing of the present run; or nothing but what it has written to files."""
         if self._sink is not None:
-            self._sink.remove_all()
+            self._sink.remove_all(keep_files=keep_files)
         if self._live is not None:
             self._live.close()
         if self._adds_noise:
@@ -86,7 +86,7 @@ class Canvas(QObject):
         return [target.path for target in shown if target.path is not None]
 
     def close(self) -> None:
-        """Leave no key or callback with the viewer, and nothing of a run that is not over."""
-        self.take_away()
+        """Leave no key or callback with the viewer, and no layer of a run that is not over."""
+        self.take_away(keep_files=True)
         self.comparison.close()
         self.noise.leave()

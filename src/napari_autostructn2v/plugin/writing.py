@@ -63,7 +63,7 @@ class LayerSink(QObject):
         in_memory: int | None = None,
     ) -> None:
         super().__init__()
-        self.used = self.unwanted = False
+        self.used = self.unwanted = self._ended = False
         self._viewer = viewer
         self._images = images
         self._wanted = wanted
@@ -113,16 +113,17 @@ class LayerSink(QObject):
         self._targets.clear()
         return shown
 
-    def remove_all(self) -> None:
+    def remove_all(self, *, keep_files: bool = False) -> None:
         """Take every result of this run away, and show none that comes later."""
-        self.unwanted = True
+        self._ended, self.unwanted = True, not keep_files
         self._timer.stop()
         for target in list(self._targets):
             self._remove_result(target)
-            target.erase()
+            if self.unwanted:
+                target.erase()
 
     def _add_result(self, target: LayerTarget) -> None:
-        if self.unwanted:
+        if self._ended:
             return
         self._targets.append(target)
         image = target.image
