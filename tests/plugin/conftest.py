@@ -2,9 +2,27 @@
 
 import pytest
 from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QWidget
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(qapp):
     yield
     assert QThreadPool.globalInstance().waitForDone(5000)
+
+
+@pytest.fixture
+def listener(qtbot):
+    """A parent that notes, in `pressed`, the keys that its children leave to it."""
+
+    class Listener(QWidget):
+        def __init__(self):
+            super().__init__()
+            self.pressed = []
+
+        def keyPressEvent(self, event):
+            self.pressed.append(event.key())
+
+    parent = Listener()
+    qtbot.addWidget(parent)
+    return parent

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_autostructn2v.engine.batch import FileDone
 from napari_autostructn2v.engine.config import Config
@@ -240,23 +240,15 @@ def test_closing_it_while_it_looks_for_images_is_quiet(folder, qtbot):
     qtbot.wait(100)
 
 
-def test_return_looks_at_once_and_starts_nothing_further_up(qtbot, folder):
-    pressed = []
-
-    class Dock(QWidget):
-        def keyPressEvent(self, event):
-            pressed.append(event.key())
-
-    dock = Dock()
-    qtbot.addWidget(dock)
+def test_return_looks_at_once_and_starts_nothing_further_up(listener, qtbot, folder):
     panel = BatchPanel(FakeDenoise())
-    panel.setParent(dock)
+    panel.setParent(listener)
     panel.chooser._typing.setInterval(100_000)
     panel.chooser.images.setText(str(folder))
     QTest.keyClick(panel.chooser.images, Qt.Key.Key_Return)
     QTest.keyClick(panel.table, Qt.Key.Key_Enter)
     qtbot.waitUntil(lambda: len(panel.files.jobs) == 4)
-    assert pressed == []
+    assert listener.pressed == []
 
 
 def test_every_control_has_a_tooltip_and_it_fits_a_narrow_panel(open_panel):

@@ -177,7 +177,7 @@ def open_dock(make_napari_viewer, qtbot):
 @pytest.fixture
 def wait_idle(qtbot):
     def wait(dock):
-        qtbot.waitUntil(lambda: not dock.is_running, timeout=10_000)
+        qtbot.waitUntil(lambda: not dock.is_running, timeout=120_000)
         qtbot.wait(50)  # the mask's layer comes a moment later
 
     return wait

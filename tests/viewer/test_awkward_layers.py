@@ -25,15 +25,6 @@ def open_small(open_dock):
     return open_
 
 
-@pytest.fixture
-def wait_idle(qtbot):
-    def wait(dock):
-        qtbot.waitUntil(lambda: not dock.is_running, timeout=60_000)
-        qtbot.wait(50)  # the mask's layer comes a moment later
-
-    return wait
-
-
 def noisy(*shape):
     return np.random.default_rng(0).normal(1000, 100, shape)
 

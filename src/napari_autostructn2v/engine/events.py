@@ -128,7 +128,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class StageDone:
-    """A stage has trained; `stopped` tells whether it was cut short, and `why`."""
+    """A stage has trained; `stopped` tells why it was cut short, if it was."""
 
     stage: Phase
     steps: int

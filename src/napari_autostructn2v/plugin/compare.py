@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.experimental import link_layers, unlink_layers
+from napari.experimental import link_layers
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
@@ -104,13 +103,12 @@ class Peek(QObject):
             self.close()
 
 
-def link_contrast(layers: Sequence[Layer]) -> Callable[[], None]:
-    """Have two or more layers change their contrast limits together; gives what undoes it.
+def link_contrast(layers: Sequence[Layer]) -> None:
+    """Have two or more layers change their contrast limits together.
 
     May be called again with a layer more. napari itself unlinks a layer that is removed.
     """
     link_layers(layers, _CONTRAST)
-    return partial(unlink_layers, layers, _CONTRAST)
 
 
 def add_residual(viewer: Any, image: LayerSnapshot, result: Image) -> Image:

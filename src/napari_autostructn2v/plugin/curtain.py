@@ -42,7 +42,6 @@ class Curtain(QObject):
         If the layers have no such line in the present view.
     """
 
-    moved = Signal(float)
     closed = Signal()
 
     def __init__(
@@ -84,7 +83,6 @@ class Curtain(QObject):
         before, self._position = self._columns(), min(max(position, 0.0), 1.0)
         if self._open and self._columns() != before:
             self._layer.data = self._cut()
-            self.moved.emit(self._position)
 
     def close(self) -> None:
         """Leave no layer, callback or changed property behind."""

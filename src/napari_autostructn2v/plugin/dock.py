@@ -32,7 +32,7 @@ from napari_autostructn2v.engine.events import (
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.canvas import Canvas
 from napari_autostructn2v.plugin.fold import Fold
-from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, engine
+from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, Train, engine
 from napari_autostructn2v.plugin.note import sentence
 from napari_autostructn2v.plugin.panels import Panels
 from napari_autostructn2v.plugin.reading import LayerSnapshot
@@ -293,7 +293,7 @@ class DenoiseDock(QWidget):
             case Warning():
                 panels.train.message.say(f"Note: {event.message}")
             case Finished():
-                if event.stopped and self.canvas.is_filling:
+                if event.stopped and isinstance(self.session.job, Train):
                     panels.result.note.say("Not judged: the run was stopped. Compare it yourself.")
                 self._turn_to("result")
             case Failed():
@@ -345,20 +345,11 @@ class DenoiseDock(QWidget):
 
     def _recall(self) -> None:
         """Be as the user left it."""
-        known = settings.load()
-        self.panels.form.set_config(known.config)
-        self.panels.editor.set_options(known.config.structure)
-        self.panels.inputs.set_budget(known.config.budget)
-        self.panels.model.set_folders(known.folders)
-        self.panels.choose({"layers": True, "preview": True} | dict(known.panels))
-        self._remembered = known
+        self._remembered = settings.load()
+        self.panels.recall(self._remembered)
 
     def _remember(self) -> None:
-        form = self.panels.form
-        config = form.config() if form.is_valid else self._remembered.config
-        now = settings.Settings(
-            config=config, folders=self.panels.model.folders, panels=self.panels.choices
-        )
+        now = self.panels.settings(self._remembered)
         if now != self._remembered:
             self._remembered = now
             settings.save(now)

@@ -98,6 +98,7 @@ class LayerTarget:
     def commit(self) -> None:
         self.state = "complete"
         if self.file is not None:
+            self.file.path = _path(self.image, self.stage)  # the name may be taken by now
             self.file.commit()
             self._take(self.file.path)
 

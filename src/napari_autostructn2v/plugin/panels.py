@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -20,6 +19,7 @@ from napari_autostructn2v.plugin.noise_panel import NoisePanel
 from napari_autostructn2v.plugin.note import Note
 from napari_autostructn2v.plugin.result_panel import ResultPanel
 from napari_autostructn2v.plugin.session import Session
+from napari_autostructn2v.plugin.settings import Settings
 from napari_autostructn2v.plugin.train_panel import TrainPanel
 
 # Of the structure, what the mask editor shows.
@@ -91,13 +91,22 @@ class Panels(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setStyleSheet(_FOCUS)
 
-    @property
-    def choices(self) -> dict[str, bool]:
-        """What is open, and what is ticked, by name: to be remembered."""
+    def settings(self, before: Settings) -> Settings:
+        """What is to be remembered; an invalid config is not."""
         opened = {name: fold.is_expanded for name, fold in self.folds.items()}
-        return opened | {name: box.isChecked() for name, box in self._ticks().items()}
+        return Settings(
+            config=self.form.config() if self.form.is_valid else before.config,
+            folders=self.model.folders,
+            panels=opened | {name: box.isChecked() for name, box in self._ticks().items()},
+        )
 
-    def choose(self, choices: Mapping[str, bool]) -> None:
+    def recall(self, known: Settings) -> None:
+        """Be as the user left it."""
+        self.form.set_config(known.config)
+        self.editor.set_options(known.config.structure)
+        self.inputs.set_budget(known.config.budget)
+        self.model.set_folders(known.folders)
+        choices = {"layers": True, "preview": True} | dict(known.panels)
         for name, fold in self.folds.items():
             fold.expand(choices.get(name, fold.is_expanded))
         for name, box in self._ticks().items():

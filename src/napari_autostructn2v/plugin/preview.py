@@ -69,11 +69,10 @@ class LivePreview(QObject):
         self._denoised = event.image
         self._draw()
 
-    def close(self, keep: bool = False) -> None:
-        """End with the run: take the layer away, or leave it to the user."""
+    def close(self) -> None:
+        """End with the run, and take the layer away."""
         self._reading.cancel()
-        if not keep:
-            self._drop()
+        self._drop()
         self._layer = self._place = self._denoised = self._noisy = None
 
     def _drop(self) -> None:

@@ -31,11 +31,11 @@ from napari_autostructn2v.engine.events import (
     Started,
     TileDone,
 )
+from napari_autostructn2v.engine.words import STAGE_TITLES
 
 State = Literal["waiting", "running", "done", "stopped", "failed", "not trained"]
 States = dict[Phase, State]
 
-_STAGE: dict[Phase, str] = {"stage1": "Stage 1", "stage2": "Stage 2"}
 _SIGN: dict[State, str] = {
     "waiting": "\N{WHITE CIRCLE}",
     "running": "\N{BLACK RIGHT-POINTING TRIANGLE}",
@@ -44,7 +44,7 @@ _SIGN: dict[State, str] = {
     "failed": "\N{MULTIPLICATION SIGN}",
     "not trained": "\N{EN DASH}",
 }
-_WAITING: States = dict.fromkeys(_STAGE, "waiting")
+_WAITING: States = dict.fromkeys(STAGE_TITLES, "waiting")
 _STEPS = 1000
 _INTERVAL = 0.5  # seconds between two updates while training: each redraws the window
 _ACTIVITY_MS = 1000
@@ -71,18 +71,20 @@ def status_of(event: Event, elapsed: float = 0.0) -> Status | None:
             return Status("Preparing the training")
         case Progress():
             return Status(
-                f"Training {_STAGE[event.stage]}",
+                f"Training {STAGE_TITLES[event.stage]}",
                 elapsed / max(elapsed + event.seconds_left, 1e-9),
                 event.seconds_left,
             )
         case StageDone(stopped="stopped"):
-            return Status(f"{_STAGE[event.stage]} was stopped")
+            return Status(f"{STAGE_TITLES[event.stage]} was stopped")
         case StageDone():
-            return Status(f"{_STAGE[event.stage]} is trained")
+            return Status(f"{STAGE_TITLES[event.stage]} is trained")
         case MaskFound():
             return Status("Preparing Stage 2")
         case TileDone():
-            return Status(f"Denoising with {_STAGE[event.stage]}", event.done / max(event.total, 1))
+            return Status(
+                f"Denoising with {STAGE_TITLES[event.stage]}", event.done / max(event.total, 1)
+            )
         case Finished(stopped=True):
             return Status("Stopped early", 1.0)
         case Finished():
@@ -128,7 +130,7 @@ class ProgressPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.states: States = {}
-        self.stages = {stage: QLabel() for stage in _STAGE}
+        self.stages = {stage: QLabel() for stage in STAGE_TITLES}
         self.text = QLabel("Ready")
         self.time = QLabel()
         self.time.setToolTip("Time left for the training of both stages, then the time it all took")
@@ -200,8 +202,8 @@ class ProgressPanel(QWidget):
         for stage, label in self.stages.items():
             label.setVisible(stage in self.states)
             state = self.states.get(stage, "waiting")
-            label.setText(f"{_SIGN[state]} {_STAGE[stage]}")
-            label.setToolTip(f"Training of {_STAGE[stage]}: {state}")
+            label.setText(f"{_SIGN[state]} {STAGE_TITLES[stage]}")
+            label.setToolTip(f"Training of {STAGE_TITLES[stage]}: {state}")
             label.setAccessibleName(label.toolTip())
 
     def _show(self, status: Status) -> None:
