@@ -66,7 +66,7 @@ def test_a_run_tells_its_story_in_order() -> None:
     tiles = [e for e in story if isinstance(e, events.TileDone)]
     assert tiles[-1].done == tiles[-1].total
     assert set(sink.results) == {(0, "stage1"), (0, "stage2")}
-    assert sink.final[0] is sink.results[0, "stage2"]
+    assert sink.final[0] is sink.results[0, story[-1].model.best]
     assert sink.final[0].shape == (128, 128)
     for event in story[:-1]:
         assert type(pickle.loads(pickle.dumps(event))) is type(event)

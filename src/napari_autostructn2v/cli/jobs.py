@@ -119,7 +119,8 @@ class Job:
         from napari_autostructn2v.engine.glimpse import glimpse
         from napari_autostructn2v.engine.result_page import result_page
 
-        noisy, results = glimpse(source, self.outputs[0], done.model)
+        stage = done.model.result(self.settings.result)
+        noisy, results = glimpse(source, self.outputs[0], done.model, stage)
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 

@@ -313,6 +313,9 @@ class Config(_Frozen):
     tile: int | None = _field(
         None, "Side of an inference tile; default: as large as memory allows", unit="px", ge=16
     )
+    result: Literal["recommended", "stage1", "stage2"] = _field(
+        "recommended", "Stage whose result is written; recommended takes what was judged best"
+    )
     dtype: Literal["auto", "same", "float32", "uint8", "uint16"] = _field(
         "auto",
         "Type of the result; auto keeps integers unless rounding would undo the denoising",

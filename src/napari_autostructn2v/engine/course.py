@@ -134,6 +134,7 @@ class Course:
             yield events.Warning(found.sentence)
         if not stop.is_set():
             self.quality = judge.assess(networks, found)
+            self.unit = replace(self.unit, recommended=self.quality["recommended"])
 
     def _judge(self, finding: Finding) -> Judge:
         return Judge(

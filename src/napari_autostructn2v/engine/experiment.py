@@ -51,7 +51,8 @@ class Experiment:
         if importlib.util.find_spec("tensorboard"):
             self.config = config.model_copy(update={"tensorboard": folder})
         self.stage_results: Mapping[StageName, Sequence[Path]] = {
-            "stage1": [self._part("stage1", "results") / path.name for path in outputs]
+            stage: [self._part(stage, "results") / path.name for path in outputs]
+            for stage in STAGES
         }
         self._outputs, self._sources = outputs, sources
         self._rho: npt.NDArray[Any] | None = None
@@ -81,7 +82,7 @@ class Experiment:
             replace(model, units=units).save(self._part(stage, "model") / "model.asn2v")
         for path in self._outputs:
             _copy(path, self.folder / "final_results" / path.name)
-            _copy(path, self._part(model.stages[-1], "results") / path.name)
+            _copy(path, self._part(model.result(self.config.result), "results") / path.name)
         write_json(self.folder / "report.json", report)
 
     def _part(self, stage: StageName, part: str) -> Path:

@@ -20,16 +20,22 @@ _LONGEST = 768  # px
 _TILE = 256  # px
 
 
-def glimpse(source: Source, written: Path, model: Model) -> tuple[Array, dict[StageName, Array]]:
+def glimpse(
+    source: Source, written: Path, model: Model, result: StageName
+) -> tuple[Array, dict[StageName, Array]]:
     """The middle of an image's first plane, and what each stage made of it.
 
-    The last stage's is read from the file that was written; those of earlier stages, which were
-    not, are computed again.
+    That of the stage `result` is read from the file that was written; those of the others, which
+    were not, are computed again.
     """
     (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
     y, x = slice(y0, y1), slice(x0, x1)
     results: dict[StageName, Array] = {}
-    for stage in model.stages[:-1]:
+    for stage in model.stages:
+        if stage == result:
+            with open_source(written) as file:  # whatever its axes' order, the first plane is it
+                results[stage] = file.read(0, y, x)
+            continue
         image = np.empty((y1 - y0, x1 - x0), np.float32)
         network = model.unit(source.channel(0)).network(stage)
         for (rows, columns), block, _ in denoise_plane(
@@ -37,8 +43,6 @@ def glimpse(source: Source, written: Path, model: Model) -> tuple[Array, dict[St
         ):
             image[rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0] = block
         results[stage] = image
-    with open_source(written) as result:  # whatever its axes' order, its first plane is the image's
-        results[model.stages[-1]] = result.read(0, y, x)
     return source.read(0, y, x), results
 
 

@@ -32,13 +32,24 @@ _LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 
 @dataclass(frozen=True)
 class Unit:
-    """The networks of one channel, or of all channels, with what they were trained for."""
+    """The networks of one channel, or of all channels, with what they were trained for.
+
+    `recommended` is the stage that was judged best, if any was judged.
+    """
 
     networks: Mapping[StageName, UNet] = field(default_factory=dict)
     mask: Array = field(default_factory=lambda: np.ones((1, 1), np.uint8))
     rho: Array = field(default_factory=lambda: np.ones((1, 1)))
     sigma: float = 0.0
     verdict: str = ""
+    recommended: StageName | None = None
+
+    @property
+    def best(self) -> StageName:
+        """The stage whose result is this channel's: the recommended one, or else the last."""
+        if self.recommended is not None and self.recommended in self.networks:
+            return self.recommended
+        return next(stage for stage in reversed(STAGES) if stage in self.networks)
 
     def network(self, stage: StageName) -> UNet:
         """The network of a stage, or of the last stage before it that was trained."""
@@ -65,8 +76,38 @@ class Model:
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """The stages any channel has, in order; the last is the result."""
+        """The stages any channel has, in order."""
         return tuple(s for s in STAGES if any(s in unit.networks for unit in self.units))
+
+    @property
+    def best(self) -> StageName:
+        """The stage that is the result: the last of those that are the best of a channel.
+
+        What is written under this name has of each channel its own best stage.
+        """
+        return max((unit.best for unit in self.units), key=STAGES.index)
+
+    def result(self, wanted: str) -> StageName:
+        """The stage that "recommended" or a stage's own name stands for.
+
+        Raises
+        ------
+        InputError
+            If the model has no such stage.
+        """
+        if wanted == "recommended":
+            return self.best
+        for stage in self.stages:
+            if stage == wanted:
+                return stage
+        raise InputError(f"the model has no {wanted}; it has {', '.join(self.stages)}")
+
+    def networks(self, stage: str, channels: int) -> list[UNet]:
+        """The network of each channel for a stage; for "recommended" each channel's best."""
+        units = [self.unit(channel) for channel in range(channels)]
+        if stage == "recommended":
+            return [unit.network(unit.best) for unit in units]
+        return [unit.network(self.result(stage)) for unit in units]
 
     def denoise(
         self,
@@ -77,6 +118,7 @@ class Model:
         device: str = "auto",
         tile: int | None = None,
         dtype: str = "auto",
+        stage: str = "recommended",
         overwrite: bool = False,
     ) -> Any:
         """Denoise an array or a file.
@@ -87,6 +129,8 @@ class Model:
             Array-like of 2 to 5 axes, or the path of an image.
         out
             A .tif or .zarr file to write, tile by tile; default: the result is returned.
+        stage
+            The stage whose result is wanted, "stage1" or "stage2"; default: the best.
 
         Returns
         -------
@@ -95,7 +139,8 @@ class Model:
         Raises
         ------
         InputError
-            If the image can't be read, has other channels than the model, or `out` exists.
+            If the image can't be read, has other channels than the model, or `out` exists; if the
+            model has no such stage.
         """
         from napari_autostructn2v.engine import pipeline
         from napari_autostructn2v.engine.sink import ArraySink, FileSink
@@ -106,7 +151,9 @@ class Model:
         sink = FileSink([out], overwrite) if out is not None else ArraySink()
         with source:
             pipeline.consume(
-                pipeline.apply(self, source, sink=sink, device=device, tile=tile, dtype=dtype)
+                pipeline.apply(
+                    self, source, sink=sink, device=device, tile=tile, dtype=dtype, stage=stage
+                )
             )
         return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
 
@@ -124,6 +171,7 @@ class Model:
                     "mask_shape": list(unit.mask.shape),
                     "mask_pixels": int(unit.mask.sum()),
                     "noise_sigma": unit.sigma,
+                    "recommended": unit.recommended,
                 }
                 for unit in self.units
             ],
@@ -153,7 +201,10 @@ class Model:
             "format": FORMAT,
             "mean": self.normalisation.mean,
             "std": self.normalisation.std,
-            "units": [{"verdict": unit.verdict, "sigma": unit.sigma} for unit in self.units],
+            "units": [
+                {"verdict": unit.verdict, "sigma": unit.sigma, "recommended": unit.recommended}
+                for unit in self.units
+            ],
             "provenance": dict(self.provenance),
             "waves": [wave and [wave.y, wave.x, wave.lines, wave.slant] for wave in self.waves],
         }
@@ -241,4 +292,5 @@ def _unit(
         rho=arrays[f"{index}.autocorrelation"],
         sigma=float(about["sigma"]),
         verdict=str(about["verdict"]),
+        recommended=about.get("recommended"),  # not in files of version 0.1.0
     )

@@ -146,7 +146,7 @@ def _run(
         if stopped:
             break
     if sink is not None and not stopped:
-        yield from write(model, shown, sink, device, config.tile, config.dtype, stop)
+        yield from write(model, shown, sink, device, config.tile, config.dtype, stop, config.result)
         stopped = stop.is_set()
     return events.Finished(model, stopped, report(config, model, findings, courses, device, began))
 
@@ -176,11 +176,15 @@ def apply(
     device: str = "auto",
     tile: int | None = None,
     dtype: str = "auto",
+    stage: str = "recommended",
     stop: Stop | None = None,
 ) -> Iterator[Event]:
-    """Denoise images with a trained model; events as `run` yields them."""
+    """Denoise images with a trained model; events as `run` yields them.
+
+    `stage` is the one whose result is wanted: "recommended", or a stage's own name.
+    """
     return guarded(
-        _apply(model, images, sink, axes, device, tile, dtype, stop or _NEVER), State(model)
+        _apply(model, images, sink, axes, device, tile, dtype, stage, stop or _NEVER), State(model)
     )
 
 
@@ -192,6 +196,7 @@ def _apply(
     device: str,
     tile: int | None,
     dtype: str,
+    stage: str,
     stop: Stop,
 ) -> Generator[Event, None, events.Finished]:
     chosen = choose_device(device)
@@ -202,7 +207,7 @@ def _apply(
     if model.config.network_per_channel:  # a stopped training may have left channels out
         _check_channels(sources, len(model.units))
     yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
-    yield from write(model, sources, sink, chosen, tile, dtype, stop)
+    yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)
     return events.Finished(model, stop.is_set())
 
 

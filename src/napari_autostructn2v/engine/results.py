@@ -13,6 +13,8 @@ from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.predict import denoise_plane, on_device, tile_side
 from napari_autostructn2v.engine.sink import Sink, Target
 from napari_autostructn2v.engine.source import Source
@@ -27,17 +29,25 @@ def write(
     tile: int | None,
     dtype: str,
     stop: Stop,
+    wanted: str = "recommended",
 ) -> Iterator[Event]:
-    """Denoise every plane of every image with every stage the sink wants."""
+    """Denoise every plane of every image with every stage the sink wants.
+
+    The result, which a sink knows as final, is that of the stage `wanted`.
+    """
+    result = model.result(wanted)
     for index, image in enumerate(sources):
         source = without_waves(image, model.waves)
         kind = result_dtype(dtype, source, min(unit.sigma for unit in model.units))
-        for stage in model.stages:
-            target = sink.open(index, source, stage, kind, final=stage == model.stages[-1])
+        for name in model.stages:
+            target = sink.open(index, source, name, kind, final=name == result)
             if target is None:
                 continue
+            networks = model.networks(wanted if name == result else name, source.channels)
             try:
-                yield from _fill(model, index, source, stage, target, device, tile, stop)
+                yield from _fill(
+                    networks, model.normalisation, index, source, name, target, device, tile, stop
+                )
             except InputError:  # a full disk, a damaged image: nothing half-written stays behind
                 target.discard()
                 raise
@@ -51,7 +61,8 @@ def write(
 
 
 def _fill(
-    model: Model,
+    networks: Sequence[UNet],
+    normalisation: Normalisation,
     image: int,
     source: Source,
     stage: StageName,
@@ -62,15 +73,12 @@ def _fill(
 ) -> Iterator[Event]:
     total = None
     done = 0
-    networks = {
-        channel: on_device(model.unit(channel).network(stage), device)
-        for channel in range(source.channels)
-    }
+    ready = [on_device(network, device) for network in networks]
     for plane in range(source.planes):
-        network = networks[source.channel(plane)]
+        network = ready[source.channel(plane)]
         side = tile_side(network, device, tile)
         for region, block, left in denoise_plane(
-            network, source, plane, model.normalisation, side, device, stop
+            network, source, plane, normalisation, side, device, stop
         ):
             target.write(plane, region, block)
             done += 1

@@ -191,6 +191,7 @@ def _apply(
         device=config.device,
         tile=config.tile,
         dtype=config.dtype,
+        stage=config.result,
         stop=stop.again if again else stop,
     )
 

@@ -77,9 +77,7 @@ class Trained:
     @property
     def recommended(self) -> Phase:
         """The stage whose result is best, as far as is known."""
-        stages: tuple[Phase, ...] = self.model.stages
-        advised = self.report.get("quality", {}).get("recommended")
-        return advised if advised in stages else stages[-1]
+        return self.model.best
 
 
 @dataclass(frozen=True)
