@@ -94,7 +94,9 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     text.write_text("hello")
     with pytest.raises(InputError, match="does not exist"):
         Model.load(tmp_path / "none.asn2v")
-    for damaged in (cut, text, tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        Model.load(tmp_path)
+    for damaged in (cut, text):
         with pytest.raises(InputError, match="not a model file or is damaged"):
             Model.load(damaged)
     newer = rewritten(path, model=json.dumps({**about, "format": 99}).encode())

@@ -22,6 +22,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.paths import regular_file, user_path
 from napari_autostructn2v.engine.traits import Wave
 
 Array = npt.NDArray[Any]
@@ -189,7 +190,7 @@ class Model:
         InputError
             If the folder cannot be written.
         """
-        path = Path(path)
+        path = user_path(path)
         weights, arrays = {}, {}
         for index, unit in enumerate(self.units):
             arrays[f"{index}.mask"] = np.ascontiguousarray(unit.mask, np.uint8)
@@ -215,14 +216,12 @@ class Model:
             "arrays.safetensors": safetensors.numpy.save(arrays),
         }
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in members.items():
-                archive.writestr(name, content)
-        try:
-            with beside(path) as part:
-                part.write_bytes(buffer.getvalue())
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+                entry = zipfile.ZipInfo(name)  # of 1980: zip knows no year before that
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+        with beside(path) as part:
+            part.write_bytes(buffer.getvalue())
         return path
 
     @classmethod
@@ -234,6 +233,7 @@ class Model:
         InputError
             If it is missing, damaged, not a model, or written by a newer version.
         """
+        path = regular_file(path, "model")
         try:
             with zipfile.ZipFile(path) as archive:
                 if any(member.file_size > _LARGEST for member in archive.infolist()):
@@ -259,8 +259,6 @@ class Model:
             )
         except InputError:
             raise
-        except FileNotFoundError as error:
-            raise InputError(f"model {path} does not exist") from error
         except (
             zipfile.BadZipFile, safetensors.SafetensorError, OSError, KeyError, TypeError,
             ValueError, RuntimeError, EOFError, NotImplementedError,

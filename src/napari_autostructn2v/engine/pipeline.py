@@ -259,7 +259,9 @@ def denoise(
 
 def consume(stream: Iterable[Event]) -> events.Finished:
     """Drive a run to its end; raise the error it failed with."""
-    *_, last = stream
+    last = None
+    for last in stream:  # noqa: B007 - only the last is kept: previews are images
+        pass
     if isinstance(last, events.Failed):
         raise last.error
     assert isinstance(last, events.Finished)

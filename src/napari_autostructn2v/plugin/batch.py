@@ -167,7 +167,10 @@ class BatchPanel(QWidget):
         overwrite = self.overwrite.isChecked()
 
         def begin(stop: StopFlag) -> Iterator[Event | FileDone]:
-            options = {"device": config.device, "tile": config.tile, "dtype": config.dtype}
+            options = {
+                "device": config.device, "tile": config.tile, "dtype": config.dtype,
+                "stage": config.result,
+            }  # fmt: skip
             return denoise(model, jobs, overwrite=overwrite, stop=stop, **options)
 
         return begin
