@@ -31,7 +31,7 @@ FORMAT = 1
 _LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """The networks of one channel, or of all channels, with what they were trained for.
 
@@ -58,7 +58,7 @@ class Unit:
         return next(self.networks[name] for name in reversed(upto) if name in self.networks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A trained model: `units` has one entry, or one for each channel.
 
