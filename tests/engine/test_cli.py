@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import tifffile
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.cli.display import say_quality
+from napari_autostructn2v.cli.jobs import stop_flag
 from napari_autostructn2v.cli.options import Measuring
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model import Model
@@ -72,6 +74,24 @@ def bad(tmp_path_factory):
     (folder / "range.json").write_text('{"stage1": {"patch_size": 4}}')
     (folder / "syntax.json").write_text("{")
     (folder / "fake.asn2v").write_text("this is no model")
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "deeper.json").write_text('{"stage1":' * 900 + "1" + "}" * 900)
+    (folder / "many.json").write_text(json.dumps({f"key{i}": 1 for i in range(2000)}))
+    (folder / "long.json").write_text(json.dumps({"seed": "7" * 100_000, "x" * 100_000: 1}))
+    (folder / "digits.json").write_text('{"seed": ' + "9" * 10_000 + "}")
+    (folder / "preset.json").write_text('{"preset": ["fast"]}')
+    (folder / "logs.json").write_text('{"budget": "2steps", "tensorboard": "notes.txt/logs"}')
+    (folder / "nan.json").write_text('{"stage1": {"learning_rate": NaN}}')
+    (folder / "null.json").write_text('{"stage1_model": "a\\u0000b"}')
+    (folder / "bytes.json").write_text('{"stage1_model": "a\\udcffb"}')
+    (folder / "original.json").write_text('{"input_dir": "", "num_epochs": [[]], "stage1": 3}')
+    (folder / "loop.tif").symlink_to("loop.tif")
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "zero.tif").symlink_to("/dev/zero")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.tif")
+    os.mkfifo(folder / "pipe.json")
+    os.mkfifo(folder / "pipe.asn2v")
     (folder / "empty").mkdir()
     return folder
 
@@ -123,6 +143,60 @@ BAD = {  # arguments: what the line on stderr names
     "info fake.asn2v": "fake.asn2v",
     "info missing.asn2v": "missing.asn2v",
     "denoise fake.asn2v good.tif -o out.tif": "fake.asn2v",
+    "run good.tif -o out.tif --stage third": "config: result",
+    "run good.tif -o out.tif --budget infs": "budget 'infs'",
+    "run good.tif -o out.tif --budget nans": "budget 'nans'",
+    f"run good.tif -o out.tif --budget {'9' * 400}s": "is more than 1e+09 seconds",
+    f"run good.tif -o out.tif --budget {'9' * 400}steps": "is more than 1e+09 steps",
+    f"run good.tif -o out.tif --seed {'9' * 400}": "seed",
+    "run good.tif -o out.tif --device cuda:99999999999999999999": "device",
+    "run good.tif -o out.tif --device cuda:255": "device",
+    "run good.tif -o out.tif --config deep.json": "nested too deeply",
+    "run good.tif -o out.tif --config deeper.json": "unknown key",
+    "run good.tif -o out.tif --config many.json": "and 1995 more",
+    "run good.tif -o out.tif --config long.json": "config",
+    "run good.tif -o out.tif --config digits.json": "digits.json",
+    "run good.tif -o out.tif --config preset.json": "preset ['fast']",
+    "run good.tif -o out.tif --config logs.json": "notes.txt/logs cannot be written",
+    "run good.tif -o out.tif --config nan.json": "learning_rate",
+    "run good.tif -o out.tif --config null.json": "is no name of a file",
+    "run good.tif -o out.tif --config bytes.json": "is not UTF-8",
+    "run good.tif -o out.tif --config original.json": "stage1 must be an object",
+    "run good.tif -o out.tif --config empty": "config empty is a folder",
+    "run good.tif -o out.tif --config loop.json": "loop.json",
+    "run good.tif -o out.tif --config pipe.json": "pipe.json is a pipe",
+    "run good.tif -o out.tif --config zero.json": "zero.json is a pipe, a socket or a device",
+    "run pipe.tif -o out.tif": "pipe.tif",
+    "run loop.tif -o out.tif": "loop.tif",
+    "run zero.tif -o out.tif": "zero.tif",
+    "run good.tif -o loop.tif --overwrite": "loop.tif is no file",
+    "run good.tif -o out.tif --mask pipe.tif": "pipe.tif",
+    "run good.tif -o out.tif --dark zero.tif": "zero.tif",
+    "run good.tif -o out.tif --report .": "holds the input good.tif",
+    "run good.tif -o out.tif --report empty": "empty is a folder",
+    "run good.tif -o out.tif --report out.tif": "two outputs would be written to out.tif",
+    "run good.tif -o good2/ --report good.json --save-model good.png": "two outputs",
+    "run good.tif -o out.tif --report good.tif --overwrite": "would replace the input good.tif",
+    "run good.tif -o out.tif --save-model hole.tif --mask hole.tif --overwrite": "the input hole",
+    "run good.tif -o out.tif --report syntax.json --config range.json --overwrite": "patch_size",
+    "run good.tif constant.tif -o out --each --save-model good.tif": "lie in the input",
+    "analyse good.tif --plot good.tif --overwrite": "would replace the input good.tif",
+    "analyse good.tif --mask-out m.tif --plot m.tif": "two outputs would be written to m.tif",
+    "analyse good.tif --dark constant.tif --report constant.tif --overwrite": "the input constant",
+    f"analyse {'x' * 300}.tif": "304 bytes",
+    f"analyse good.tif --report {'x' * 300}": "300 bytes",
+    f"analyse good.tif --config {'x' * 300}": "300 bytes",
+    f"analyse good.tif --score {'x' * 300}": "300 bytes",
+    f"run good.tif -o out.tif --mask {'x' * 300}": "300 bytes",
+    f"run good.tif -o out.tif --experiment {'x' * 250}": "7 bytes too long",
+    f"run good.tif -o out.tif --report {'x' * 244}": "1 bytes too long",
+    f"run good.tif -o {'x' * 300}/out.tif": "300 bytes",
+    f"info {'x' * 300}": "300 bytes",
+    "info pipe.asn2v": "pipe.asn2v is a pipe",
+    "info empty": "empty is a folder",
+    "denoise pipe.asn2v good.tif -o out.tif": "pipe.asn2v is a pipe",
+    "demo -o notes.txt": "cannot be written",
+    "demo -o out --budget never": "budget 'never'",
 }
 
 
@@ -139,13 +213,14 @@ def refusals(bad):
     return done, before, tree(bad)
 
 
-@pytest.mark.parametrize("line", BAD)
+@pytest.mark.parametrize("line", BAD, ids=lambda line: line[:60])
 def test_bad_input_is_told_in_one_line(refusals, line):
     code, told = refusals[0][line]
 
     assert code == 2, told
     assert told.startswith("autostructn2v: ")
     assert len(told.splitlines()) == 1
+    assert len(told) < 1000
     assert BAD[line] in told
 
 
@@ -403,14 +478,14 @@ def test_demo_writes_its_sample_and_its_picture(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stopped_run_keeps_its_model(tmp_path, number):
     tifffile.imwrite(tmp_path / "noisy.tif", noisy(size=256))
     process = start(tmp_path, "run noisy.tif -o clean.tif --budget 50000steps")
     wait_for_line(process, "noisy: noise along x")
     time.sleep(2)  # Stage 1 trains
 
-    process.send_signal(number)
+    process.send_signal(getattr(signal, number))
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
@@ -436,6 +511,70 @@ def test_stop_ends_a_batch_at_once(tmp_path):
     assert "Traceback" not in err
     assert "b: noise" not in out
     assert (tmp_path / "out" / "a.stopped.asn2v").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_signal_that_is_to_be_ignored_is_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_flag() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_fails_beside_a_result_costs_only_itself(tmp_path, monkeypatch, capsys):
+    """A report that can't be written, an observer that breaks: image and model are there."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("noisy.tif", noisy(size=64))
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "there")
+
+    monkeypatch.setattr("napari_autostructn2v.cli.jobs.write_json", fail)
+    monkeypatch.setattr("napari_autostructn2v.engine.experiment.Experiment.observe", fail)
+    monkeypatch.setattr("napari_autostructn2v.cli.display.Display.show", fail)
+    line = f"run noisy.tif -o o.tif --report r.json --save-model m.asn2v --experiment e {QUICK}"
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+
+    told = capsys.readouterr()
+    assert end.value.code == 2
+    assert told.err.splitlines() == ["autostructn2v: there: No space left on device"] * 3
+    assert "wrote o.tif, m.asn2v, e, r.png" in told.out
+    assert all((tmp_path / name).exists() for name in ("o.tif", "m.asn2v", "r.png"))
+
+
+def test_the_stage_that_is_asked_for_is_written_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("noisy.tif", noisy(size=64))
+    for stage in ("stage1", "stage2"):
+        line = (
+            f"run noisy.tif -o {stage}.tif --stage {stage} --report {stage}.json "
+            f"--save-model {stage}.asn2v --experiment {stage} {QUICK}"
+        )
+        with pytest.raises(SystemExit) as end:
+            main(line.split())
+        assert end.value.code == 0
+        report = json.loads((tmp_path / f"{stage}.json").read_text())
+        assert report["result"] == report["config"]["result"] == stage
+        told = capsys.readouterr().out
+        assert ("the result is that of Stage 1" in told) == (stage == "stage1")
+        result = tifffile.imread(f"{stage}.tif")
+        for kept in (f"{stage}/results", "final_results"):
+            np.testing.assert_array_equal(tifffile.imread(f"{stage}/{kept}/{stage}.tif"), result)
+        for other in ("stage1", "stage2"):
+            with pytest.raises(SystemExit):
+                main(
+                    f"denoise {stage}.asn2v noisy.tif -o d.tif --stage {other} --overwrite".split()
+                )
+            same = np.array_equal(tifffile.imread("d.tif"), result)
+            assert same == (other == stage)
+            told = capsys.readouterr().out
+            assert ("the result is that of Stage 1" in told) == (other == "stage1")
 
 
 def start(folder, line):

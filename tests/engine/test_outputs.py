@@ -45,7 +45,7 @@ CLASHES = {  # results, files, experiments, folders; what is read; what the sent
     "deep in a Zarr": ("stack.zarr/0/o.zarr", "", "", "", "stack.zarr", "lie in the input"),
     "experiment in a Zarr": ("o.tif", "", "stack.zarr/e", "", "stack.zarr", "lie in the input"),
     "logs in a Zarr": ("o.tif", "", "", "stack.zarr/e", "stack.zarr", "lie in the input"),
-    "around an input": ("stack.zarr", "", "", "", "stack.zarr/zarr.json", "replace the input"),
+    "around an input": ("stack.zarr", "", "", "", "stack.zarr/zarr.json", "holds the input"),
     "twice": ("o.tif", "o.tif", "", "", "", "two outputs would be written to o.tif"),
     "twice, by a link": ("o.tif", "here/o.tif", "", "", "", "two outputs would be written to"),
     "letter case": ("o.tif", "O.TIF", "", "", "", "two outputs would be written to O.TIF"),

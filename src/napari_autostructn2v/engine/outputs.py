@@ -88,7 +88,7 @@ def refuse_clashes(
             how = "replace" if here and here in inputs else "lie in"
             raise InputError(f"{path} would {how} the input {hit}; choose another output")
         if is_own and here and here in above:
-            raise InputError(f"{path} would replace the input {above[here]}; choose another output")
+            raise InputError(f"{path} holds the input {above[here]}; choose another output")
         if is_own and (name := _one_name(upwards[0])) in names:
             raise InputError(f"two outputs would be written to {path}; give each its own name")
         names |= {name: path} if is_own else {}
