@@ -514,7 +514,7 @@ def test_stop_ends_a_batch_at_once(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
-def test_a_signal_that_is_to_be_ignored_is_ignored():
+def test_under_nohup_a_terminal_may_close():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with stop_flag() as stop:

@@ -115,6 +115,13 @@ def test_a_folder_takes_the_place_of_another(tmp_path):
     assert names(tmp_path) == ["a.zarr"]
 
 
+def test_a_file_takes_the_place_of_no_folder(tmp_path):
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(InputError, match=r"r\.json cannot be written: Is a directory"):
+        write_json(tmp_path / "r.json", {})
+    assert names(tmp_path) == ["r.json"]
+
+
 def test_an_old_folder_can_be_seen_while_there_is_no_new_one(tmp_path, monkeypatch):
     for name in ("new", "a.zarr"):
         (tmp_path / name).mkdir()

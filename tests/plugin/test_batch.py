@@ -175,7 +175,7 @@ def test_each_file_shows_how_it_fares(open_panel, folder, qtbot):
     assert tip == "This file is damaged"
     panel.table.selectRow(1)
     assert panel.detail.text() == tip
-    options = {"device": "cpu", "tile": 64, "dtype": "auto"}
+    options = {"device": "cpu", "tile": 64, "dtype": "auto", "stage": "recommended"}
     assert denoise.calls == [("model", False, options)]
     panel.overwrite.setChecked(True)
     start(panel, qtbot)

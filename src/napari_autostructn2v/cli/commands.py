@@ -14,7 +14,6 @@ from rich.table import Table
 from napari_autostructn2v.cli.display import (
     Display,
     say_findings,
-    say_kept,
     say_quality,
     say_score,
     say_stage,
@@ -260,9 +259,8 @@ def denoise(
             stop=stop,
         )
         failures: list[int] = []
-        with Display() as display:
+        with Display(sink.kept) as display:
             last = last_event(tiles, [display.show], failures)
-    say_kept(sink.kept)
     finished(last)
     say_stage(trained, chosen.result)
     say_written(outputs)

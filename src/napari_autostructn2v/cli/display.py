@@ -31,12 +31,6 @@ def say_stage(model: Model, wanted: str) -> None:
         say(f"the result is that of {STAGE_TITLES[stage]}")
 
 
-def say_kept(paths: Sequence[Path]) -> None:
-    """Tell of results that are under another name than the one asked for."""
-    if paths:
-        say(f"what was reached is kept as {listed(paths, 4)}")
-
-
 def say_findings(findings: Iterable[Finding]) -> None:
     """Show a table of the noise of every channel."""
     table = Table("image", "noise", "sigma", "leak", "mask", show_lines=True)
@@ -82,9 +76,14 @@ def say_quality(quality: Mapping[str, Any]) -> None:
 
 
 class Display:
-    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work."""
+    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work.
 
-    def __init__(self) -> None:
+    `kept` fills meanwhile with results under another name than the one asked for; however the run
+    ends, they are told of.
+    """
+
+    def __init__(self, kept: Sequence[Path] = ()) -> None:
+        self._kept = kept
         self._console = console()
         self._images: tuple[str, ...] = ()
         self._tasks: dict[str, TaskID] = {}
@@ -104,6 +103,8 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        if self._kept:
+            say(f"what was reached is kept as {listed(self._kept, 4)}")
 
     def show(self, event: events.Event) -> None:
         match event:

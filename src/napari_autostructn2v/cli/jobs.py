@@ -15,7 +15,6 @@ import typer
 
 from napari_autostructn2v.cli.display import (
     Display,
-    say_kept,
     say_quality,
     say_stage,
     say_written,
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from napari_autostructn2v.engine.source import Source
 
 Write = Callable[[], object]
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 
 
 @dataclass(frozen=True)
@@ -87,11 +83,10 @@ class Job:
             settings = kept.config
         sink = FileSink(self.outputs, self.overwrite, kept.stage_results if kept else None)
         failures: list[int] = []
-        with Display() as display:
+        with Display(sink.kept) as display:
             running = pipeline.run(sources, settings, sink=sink, stop=stop)
             observers = [kept.observe] if kept else []
             last = last_event(running, [*observers, display.show], failures)
-        say_kept(sink.kept)
         if isinstance(last, events.Failed) or last.stopped:
             self._keep_unfinished(sources, last.model)
         done = finished(last)
@@ -266,7 +261,7 @@ def finished(last: events.Finished | events.Failed) -> events.Finished:
 def stop_flag() -> Iterator[threading.Event]:
     """Let the first Ctrl-C, SIGTERM or closed terminal set the flag, and the second abort.
 
-    A signal that whoever started us wants to be ignored (nohup) stays so.
+    Under nohup a terminal may close.
     """
     flag = threading.Event()
 
@@ -277,11 +272,11 @@ def stop_flag() -> Iterator[threading.Event]:
         with suppress(OSError):
             os.write(2, b"\nautostructn2v: stopping; Ctrl-C again aborts\n")
 
-    before = {
-        number: signal.signal(number, ask)
-        for number in _SIGNALS
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        numbers.append(hang_up)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield flag
     finally:

@@ -33,9 +33,9 @@ def hidden(path: Path) -> Path:
     knows what no process works on any more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(".autostructn2v-*.part"):
-        if _is_dead(left.name):
-            remove(left)
+    with suppress(OSError):  # a folder that can be written but not listed
+        for left in filter(_is_dead, os.listdir(path.parent)):
+            remove(path.parent / left)
     name = f".autostructn2v-{_machine()}-{os.getpid()}-{_PROCESS}-{next(_count)}.part"
     return path.with_name(name)
 
@@ -65,8 +65,11 @@ def free_name(path: Path, mark: str = "") -> Path:
 
 
 def replace(part: Path, path: Path) -> None:
-    """Give a finished file or folder its name; an old folder steps aside under a visible one."""
-    if not path.is_dir():
+    """Give a finished file or folder its name; an old folder steps aside under a visible one.
+
+    A file never takes the place of a folder.
+    """
+    if not (part.is_dir() and path.is_dir()):
         os.replace(part, path)
         return
     aside = free_name(path, ".old")
