@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def rewritten(path: Path, **members: bytes | None) -> Path:
             if content is not None:
                 new.writestr(name, content)
     return copy
+
+
+def test_no_clock_keeps_a_model_from_being_saved(tmp_path: Path, monkeypatch: Any) -> None:
+    made = model()
+    now = made.save(tmp_path / "now.asn2v")
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    then = made.save(tmp_path / "then.asn2v")
+    assert then.read_bytes() == now.read_bytes()
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ class Model:
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in members.items():
                 entry = zipfile.ZipInfo(name)  # of 1980: zip knows no year before that
+                entry.external_attr = 0o644 << 16
                 archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
         with beside(path) as part:
             part.write_bytes(buffer.getvalue())
