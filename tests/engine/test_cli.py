@@ -16,6 +16,7 @@ import time
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.cli.display import say_quality
@@ -341,6 +342,20 @@ def test_each_goes_on_after_a_bad_file(tmp_path):
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["a.asn2v", "d.asn2v"]
     assert "2 of 4 inputs failed" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_each_of_two_inputs_of_one_name_keeps_its_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("a.tif", noisy(size=64))
+    zarr.create_array("a.zarr", data=noisy(size=64))
+
+    with pytest.raises(SystemExit) as end:
+        main(f"run a.tif a.zarr -o out --each --report r --save-model r {QUICK}".split())
+
+    assert end.value.code == 0
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [
+        "a-2.asn2v", "a-2.json", "a-2.png", "a.asn2v", "a.json", "a.png",
+    ]  # fmt: skip
 
 
 def test_an_experiment_is_kept_beside_the_results(tmp_path):

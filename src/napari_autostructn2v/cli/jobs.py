@@ -169,6 +169,7 @@ def run_each(
 ) -> int:
     """Train a model for each file; a file that fails doesn't end the batch. Give the exit code."""
     from napari_autostructn2v.engine.io.readers import stem
+    from napari_autostructn2v.engine.naming import distinct
     from napari_autostructn2v.engine.sink import output_paths
     from napari_autostructn2v.engine.source import find_files, open_source
 
@@ -179,12 +180,13 @@ def run_each(
         try:
             with open_source(file, settings.axes) as source:
                 good.append((file, source))  # closed, it still has its name and path
-        except InputError as error:
+        except (InputError, OSError) as error:
             failed[file] = tell(error)
     outputs = output_paths(output, [source for _, source in good])
+    names = distinct(f"{stem(path)}.json" for path in outputs)  # of a.tif and of a.zarr
     jobs = [
-        Job([path], extras.of(stem(path)) if len(files) > 1 else extras, settings, overwrite)
-        for path in outputs
+        Job([path], extras.of(stem(Path(name))) if len(files) > 1 else extras, settings, overwrite)
+        for path, name in zip(outputs, names, strict=True)
     ]
     check_jobs(jobs, [*files, *reads])
     for job, (file, _) in zip(jobs, good, strict=True):
