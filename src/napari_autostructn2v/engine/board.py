@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,4 +72,6 @@ class Board:
             yield self._writer
         except OSError as error:
             _log.warning("TensorBoard logs end here: %s", error.strerror or error)
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with suppress(OSError):
+                writer.close()
