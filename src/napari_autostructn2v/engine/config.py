@@ -25,11 +25,10 @@ from pydantic import (
 )
 
 from napari_autostructn2v.engine import original
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import InputError, explain
 from napari_autostructn2v.engine.paths import regular_file, user_path
 
 _LARGEST = 2**26  # characters of a file: a mask as large as can be takes a fifth
-_TOLD = 5  # errors in one sentence
 
 StageName = Literal["stage1", "stage2"]
 
@@ -423,25 +422,6 @@ def _text(path: Path) -> str:
     if len(text) > _LARGEST:
         raise InputError(f"config {path} is larger than {_LARGEST >> 20} MiB; it is no config")
     return text
-
-
-def explain(error: ValidationError) -> str:
-    """Turn a pydantic report into one sentence a user can act on, however much is wrong."""
-    parts = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key {_key(where)!r}")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            value = "" if item["type"] == "value_error" else f" (got {reprlib.repr(item['input'])})"
-            parts.append(f"{_key(where)}: {message}{value}" if where else message + value)
-    more = f"; and {len(parts) - _TOLD} more" if len(parts) > _TOLD else ""
-    return "config: " + "; ".join(parts[:_TOLD]) + more
-
-
-def _key(where: str) -> str:
-    return where if len(where) <= 80 else f"{where[:80]}..."
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
