@@ -10,6 +10,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -193,6 +195,15 @@ def test_only_our_own_warnings_are_told(capsys):
         logging.getLogger("tifffile").error("<TiffPage 0> is corrupt")
         logging.getLogger("napari_autostructn2v.engine.board").warning("no more logs")
     assert capsys.readouterr().err == "autostructn2v: no more logs\n"
+
+
+def test_only_our_own_lines_are_told_of_a_thread(capsys):
+    with terminal.outlets():
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_examples_are_true():

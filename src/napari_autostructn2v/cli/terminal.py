@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,7 +65,9 @@ def outlets() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
+    hooks = threading.excepthook, sys.unraisablehook
     sys.stdout, sys.stderr = _Outlet(sys.stdout), _Outlet(sys.stderr)
+    threading.excepthook = sys.unraisablehook = _leave
     ours = _Complaints()
     logging.getLogger().addHandler(ours)
     try:
@@ -75,6 +78,11 @@ def outlets() -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(ours)
         sys.stdout, sys.stderr = before
+        threading.excepthook, sys.unraisablehook = hooks
+
+
+def _leave(_: object) -> None:
+    """What goes wrong in a library's thread is raised once more where the thread is needed."""
 
 
 class _Outlet(io.TextIOBase):
