@@ -112,6 +112,7 @@ class FileTarget:
         self._check_intact()
         low, high = (self._low, self._high) if self._low <= self._high else (0.0, 1.0)
         self._storage.finish(low, high)
+        self._check_intact()
 
     def _check_intact(self) -> None:
         """Zarr makes a folder anew for each block: then the result would be half of one."""
