@@ -427,6 +427,18 @@ def test_of_two_runs_to_one_name_nothing_is_lost(
     assert sink.kept == [tmp_path / f"a-2{suffix}"]
 
 
+def test_what_cannot_be_finished_gets_no_final_name(tmp_path: Path, monkeypatch: Any) -> None:
+    target = open_file(tmp_path / "a.tif", blank((4, 4)))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"disk full.*is kept as .*a\.partial\.tif"):
+        target.commit()
+    assert names(tmp_path) == ["a.partial.tif"]
+
+
 def test_a_partial_result_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.partial.tif").write_text("precious")
     target = open_file(tmp_path / "a.tif", blank((4, 4)), overwrite=True)

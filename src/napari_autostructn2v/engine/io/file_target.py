@@ -75,14 +75,16 @@ class FileTarget:
     def commit(self) -> None:
         if not self._open:
             return
+        mark = ".partial"
         try:
             with self._disk():
                 self._finish()
+                mark = ""
                 if os.path.lexists(self.path) and not self._overwrite:
                     raise InputError(f"{self.path} came into being meanwhile and is left alone")
                 replace(self._temporary, self.path)
         except InputError as error:
-            if (kept := self._keep("")) is None:
+            if (kept := self._keep(mark)) is None:
                 raise
             raise InputError(f"{error}; the result is kept as {kept}") from error
         self._settle(self.path)
