@@ -20,6 +20,7 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
+from napari_autostructn2v.engine.fit import misfit
 from napari_autostructn2v.engine.guard import State, guarded
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.patches import Normalisation
@@ -109,6 +110,8 @@ def _run(
     if config.network_per_channel:
         channels = list(range(max(source.channels for source in sources)))
     _check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
+    if start and start.units:
+        yield from _misfits(start, sources)
     previewer = preview and Previewer(preview, shown, normalisation, device, stop)
     courses = [
         Course(
@@ -207,8 +210,15 @@ def _apply(
     if model.config.network_per_channel:  # a stopped training may have left channels out
         _check_channels(sources, len(model.units))
     yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
+    yield from _misfits(model, sources)
     yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)
     return events.Finished(model, stop.is_set())
+
+
+def _misfits(model: Model, sources: Sequence[Source]) -> Iterator[events.Warning]:
+    for source in sources:
+        if found := misfit(model, source):
+            yield events.Warning(found)
 
 
 def denoise(
