@@ -38,9 +38,12 @@ def finding(name="cells"):
     return Finding(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
 
 
-def model(stages=("stage1", "stage2"), mask=LINE, config=None):
+def model(stages=("stage1", "stage2"), mask=LINE, config=None, best=None):
     unit = SimpleNamespace(mask=mask, networks=dict.fromkeys(stages))
-    return SimpleNamespace(stages=tuple(stages), units=(unit,), config=config or Config())
+    stages = tuple(stages)
+    return SimpleNamespace(
+        stages=stages, units=(unit,), config=config or Config(), best=best or stages[-1]
+    )
 
 
 class FakeEngine:
@@ -83,8 +86,8 @@ class FakeEngine:
     def apply(self, job, stop):
         yield Started(tuple(image.name for image in job.images), "cpu", "float32")
         for number, image in enumerate(job.images):
-            yield from self.denoise(number, image.source(), job.sink, "stage1", 1)
-            yield from self.denoise(number, image.source(), job.sink, "stage2", 2)
+            for stage in job.model.stages:
+                yield from self.denoise(number, image.source(), job.sink, stage, job.model.best)
         yield Finished(job.model, stopped=stop.is_set())
 
     def train(self, job, stop):
@@ -113,18 +116,19 @@ class FakeEngine:
                 break
         trained = stages[: stages.index(stage) + 1]
         known = ["stage1"] * (job.start is not None) + trained
+        best = self.quality.get("recommended")
+        learned = model(dict.fromkeys(known), mask, job.config, best)
         for number, image in enumerate(job.images):
-            for each in dict.fromkeys(known):
-                yield from self.denoise(number, image.source(), job.sink, each, int(each[-1]))
-        report = {"quality": self.quality}
-        yield Finished(model(dict.fromkeys(known), mask, job.config), stop.is_set(), report)
+            for each in learned.stages:
+                yield from self.denoise(number, image.source(), job.sink, each, learned.best)
+        yield Finished(learned, stop.is_set(), {"quality": self.quality})
 
-    def denoise(self, image, source, sink, stage, number):
-        target = sink.open(image, source, stage, source.dtype, stage == "stage2")
+    def denoise(self, image, source, sink, stage, best):
+        target = sink.open(image, source, stage, source.dtype, stage == best)
         if target is None:
             return
         try:
-            yield from self.fill(image, target, source, stage, number)
+            yield from self.fill(image, target, source, stage, int(stage[-1]))
             target.commit()
         finally:
             target.keep_partial()

@@ -19,7 +19,6 @@ from napari_autostructn2v.engine.events import (
     Failed,
     Finished,
     MaskFound,
-    Phase,
     Place,
     StageDone,
 )
@@ -64,7 +63,8 @@ class Trained:
     """A model, where it is kept, and what the run that made it was.
 
     `config` is of the last training; None for a model from a file. `stage1` is the config that
-    Stage 1 was trained with on the images that are chosen now, None if it can't be kept.
+    Stage 1 was trained with on the images that are chosen now, None if it can't be kept. `report`
+    is of that training, and judges the model by the images that `of` names.
     """
 
     model: Model
@@ -73,11 +73,7 @@ class Trained:
     config: Config | None = None
     stage1: Config | None = None
     report: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def recommended(self) -> Phase:
-        """The stage whose result is best, as far as is known."""
-        return self.model.best
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,10 @@ class Session(QObject):
         self._mask_then: Array = self.mask.mask  # or as the run has set it since
         self._choice = self._choice_then = 0  # counts how often other images were chosen
         self._stage1: Config | None = None  # as in `Trained`, of the run
+
+    @property
+    def model(self) -> Model | None:
+        return None if self.trained is None else self.trained.model
 
     @property
     def is_running(self) -> bool:
@@ -319,10 +319,12 @@ class Session(QObject):
     def _take_model(self, job: Train, event: Finished | Failed) -> None:
         if event.model is None or not event.model.units:
             return
-        name = f"{_names(job.images)} (not saved)"
+        of = _names(job.images)
         report = event.report if isinstance(event, Finished) else {}
         stage1 = self._stage1 if self._choice == self._choice_then else None
-        self.trained = Trained(event.model, name, None, job.config, stage1, report)
+        self.trained = Trained(
+            event.model, f"{of} (not saved)", None, job.config, stage1, report, of
+        )
 
 
 def _names(images: Sequence[LayerSnapshot]) -> str:
