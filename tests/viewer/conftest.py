@@ -26,6 +26,7 @@ from napari_autostructn2v.engine.traits import Variance
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.dock import DenoiseDock
 from napari_autostructn2v.plugin.jobs import Analyse, Analysed, Apply, Load, Loaded, Save, Saved
+from napari_autostructn2v.plugin.latest import POOL
 
 SENTENCE = "Structured along x: neighbours predict 60 % of a pixel's noise."
 LINE = np.ones((1, 5), np.uint8)
@@ -176,6 +177,7 @@ def open_dock(make_napari_viewer, qtbot):
 
     yield open_
     assert QThreadPool.globalInstance().waitForDone(5000)
+    assert POOL.waitForDone(5000)
 
 
 @pytest.fixture

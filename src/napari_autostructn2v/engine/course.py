@@ -48,7 +48,7 @@ Array = npt.NDArray[Any]
 _CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 
 
-@dataclass
+@dataclass(eq=False)
 class Course:
     """One network's way: `unit`, `history` and `report` fill as `train` is walked.
 

@@ -30,7 +30,7 @@ FORMAT = 1
 _LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """The networks of one channel, or of all channels, with what they were trained for.
 
