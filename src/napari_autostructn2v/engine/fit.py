@@ -64,10 +64,10 @@ def _misfit(model: Model, channel: int, blocks: list[Array]) -> tuple[str, str, 
     if abs(nearest - mean) > _AWAY * deviation and _ratio(nearest, mean) > _TIMES:
         known = f"{mean - deviation:.4g} to {mean + deviation:.4g}"
         return "The grey values", f"median {middle:.4g}", known
-    sigma = model.unit(channel).sigma
     try:
+        sigma = model.unit(channel).sigma
         noise = measure(blocks, model.config.structure.max_lag).sigma
-    except InputError:  # there is none
+    except InputError:  # the image has no noise, or the model no network for the channel yet
         return None
     # With a few bright objects the one figure is much larger than the other; the nearer counts.
     robust = 1.4826 * float(np.median(np.abs(values - middle)))

@@ -64,7 +64,8 @@ def run(
     start
         A model to go on from, whose normalisation is kept. A stage that `config` trains continues
         from its weights, if it has that stage with the same network and, for Stage 2, the same
-        mask; a stage that `config` does not train is kept as it is. Goes before `stage1_model`.
+        mask, which is its own where `config.structure` is; a stage that `config` does not train is
+        kept as it is. Goes before `stage1_model`.
     onto
         The images that results are written for; default: `images`.
     preview
@@ -116,7 +117,8 @@ def _run(
     courses = [
         Course(
             config, sources, channel, normalisation, device, precision, len(channels),
-            len(channels) - 1 - index, *take_over(start, config, index, channel), previewer,
+            len(channels) - 1 - index, *take_over(start, config, channel),
+            start is not None and start.config.structure == config.structure, previewer,
         )
         for index, channel in enumerate(channels)
     ]  # fmt: skip
@@ -207,8 +209,8 @@ def _apply(
     _check_channels(sources, len(model.normalisation.mean))
     if not model.units:
         raise InputError("the model holds no network: its training was stopped before it began")
-    if model.config.network_per_channel:  # a stopped training may have left channels out
-        _check_channels(sources, len(model.units))
+    for channel in range(max(source.channels for source in sources)):
+        model.unit(channel)  # a stopped training may have left it out
     yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
     yield from _misfits(model, sources)
     yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)

@@ -177,6 +177,8 @@ class Session(QObject):
             return False
         if not config.run_stage2 or "stage1" not in trained.model.stages:
             return False
+        if self.mask.is_automatic and config.structure == trained.model.config.structure:
+            return False  # of other parts of the images
         if len(trained.model.units) > 1 or same_mask(self.mask.mask, trained.model.units[0].mask):
             return False
         return config.model_dump(exclude=_OF_STAGE2) == trained.stage1.model_dump(
@@ -194,10 +196,6 @@ class Session(QObject):
         given["run_stage1"] = "stage2" not in model.stages
         given["run_stage2"] = True
         given["stage1_model"] = None
-        if len(model.units) == 1 and "stage2" in model.stages:
-            rows = tuple(tuple(map(int, row)) for row in model.units[0].mask)
-            mask = {"mask_source": "array", "mask": rows}
-            given["structure"] = model.config.structure.model_copy(update=mask)
         return Plan(model.config.model_copy(update=given), model)
 
     def analyse(self, parts: Sequence[LayerSnapshot], config: Config) -> Run:
