@@ -309,3 +309,11 @@ def test_jobs_carry_what_was_asked(qtbot, layer):
     session.trained = SimpleNamespace(model=model())
     session.apply(session.images, Config(), None)
     assert isinstance(jobs[1], Apply)
+
+
+def test_a_mask_of_one_pixel_trains_nothing_more(script):
+    session = script.session
+    script.measure()
+    script.train(model(), StageDone("stage1", 1, 0.1, 0.5))
+    session.mask.clear()
+    assert session.plan(Config()).note.startswith("Trains nothing: with your mask of one pixel")

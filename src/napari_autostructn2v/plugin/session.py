@@ -167,7 +167,10 @@ class Session(QObject):
             return plan
         kept = plan.config.model_copy(update={"run_stage1": False})
         assert self.trained is not None
-        note = "Trains Stage 2 only, with your mask."
+        whose = "the automatic" if self.mask.is_automatic else "your"
+        note = f"Trains Stage 2 only, with {whose} mask."
+        if self.mask.mask.sum() == 1:
+            note = f"Trains nothing: with {whose} mask of one pixel Stage 2 would repeat Stage 1."
         return Plan(kept, self.trained.model, note)
 
     def _keeps_stage1(self, config: Config) -> bool:
