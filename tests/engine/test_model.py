@@ -36,8 +36,9 @@ def model() -> Model:
             rho=np.eye(5),
             sigma=3.5,
             verdict="along x",
+            channel=channel,
         )
-        for stages, width in ((STAGES, 3), (STAGES[:1], 5))  # the second channel has no Stage 2
+        for channel, (stages, width) in enumerate(((STAGES, 3), (STAGES[:1], 5)))
     ]
     return Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), tuple(units), {"seed": 4})
 

@@ -17,6 +17,7 @@ from napari_autostructn2v.engine.events import (
     Started,
     Stop,
     TileDone,
+    Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.io.readers import is_zarr, stem
 from napari_autostructn2v.engine.naming import distinct
@@ -40,11 +41,15 @@ class Job:
 
 @dataclass(frozen=True)
 class FileDone:
-    """The file number `image` is dealt with; `message` says in a sentence what became of it."""
+    """The file number `image` is dealt with; `message` says in a sentence what became of it.
+
+    `warnings` are what a run would have told by events.
+    """
 
     image: int
     outcome: Literal["done", "failed", "skipped", "stopped"]
     message: str
+    warnings: tuple[str, ...] = ()
 
 
 def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[Job]:
@@ -127,6 +132,7 @@ def _denoise(
     from napari_autostructn2v.engine import pipeline
     from napari_autostructn2v.engine.sink import FileSink
 
+    warnings: list[str] = []
     try:
         with open_source(job.image, axes) as source:
             sink = FileSink([job.output], overwrite)
@@ -134,13 +140,15 @@ def _denoise(
                 match event:
                     case TileDone():
                         yield event
+                    case Warning():
+                        warnings.append(event.message)
                     case Failed():
                         yield _failure(job, event.error, event.message)
                     case Finished(stopped=True):
                         left = "".join(f"; {path} has what was reached" for path in sink.kept)
                         yield FileDone(0, "stopped", f"{job.output} was stopped half-way{left}")
                     case Finished():
-                        yield FileDone(0, "done", str(job.output))
+                        yield FileDone(0, "done", str(job.output), tuple(warnings))
     except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
         yield _failure(job, error, str(error) or type(error).__name__)
 

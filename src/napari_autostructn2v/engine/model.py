@@ -35,7 +35,7 @@ _LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 class Unit:
     """The networks of one channel, or of all channels, with what they were trained for.
 
-    `recommended` is the stage that was judged best, if any was judged.
+    `recommended` is the stage that was judged best, if any was judged; `channel` is None for all.
     """
 
     networks: Mapping[StageName, UNet] = field(default_factory=dict)
@@ -44,6 +44,7 @@ class Unit:
     sigma: float = 0.0
     verdict: str = ""
     recommended: StageName | None = None
+    channel: int | None = None
 
     @property
     def best(self) -> StageName:
@@ -73,7 +74,19 @@ class Model:
     waves: tuple[Wave | None, ...] = ()
 
     def unit(self, channel: int) -> Unit:
-        return self.units[channel if len(self.units) > 1 else 0]
+        """What there is for a channel.
+
+        Raises
+        ------
+        InputError
+            If its training was stopped before it had a network.
+        """
+        for unit in self.units:
+            if unit.channel in (None, channel):
+                return unit
+        raise InputError(
+            f"the model has no network for channel {channel}: its training was stopped before"
+        )
 
     @property
     def stages(self) -> tuple[StageName, ...]:
@@ -203,7 +216,12 @@ class Model:
             "mean": self.normalisation.mean,
             "std": self.normalisation.std,
             "units": [
-                {"verdict": unit.verdict, "sigma": unit.sigma, "recommended": unit.recommended}
+                {
+                    "verdict": unit.verdict,
+                    "sigma": unit.sigma,
+                    "recommended": unit.recommended,
+                    "channel": unit.channel,
+                }
                 for unit in self.units
             ],
             "provenance": dict(self.provenance),
@@ -291,5 +309,7 @@ def _unit(
         rho=arrays[f"{index}.autocorrelation"],
         sigma=float(about["sigma"]),
         verdict=str(about["verdict"]),
-        recommended=about.get("recommended"),  # not in files of version 0.1.0
+        # Not in files of version 0.1.0.
+        recommended=about.get("recommended"),
+        channel=about.get("channel", index if config.network_per_channel else None),
     )

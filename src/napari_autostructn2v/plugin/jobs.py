@@ -20,6 +20,7 @@ from napari_autostructn2v.engine.events import (
     Place,
     StageDone,
     TileDone,
+    Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.plugin.noise_layers import warm_up
@@ -173,7 +174,7 @@ def _tiles(job: Apply, onto: Sequence[Source], stop: StopFlag) -> Iterator[objec
     for event in _apply(job, onto, stop, again=True):
         if isinstance(event, Failed):
             raise event.error
-        if isinstance(event, TileDone):
+        if isinstance(event, TileDone | Warning):
             yield event
 
 
