@@ -132,8 +132,22 @@ def test_a_stop_ends_within_a_tile_and_begins_no_other_file(model, folder):
             stop.left -= 1
     assert sum(isinstance(event, events.TileDone) for event in told) == 1
     assert outcomes(told) == [(0, "stopped")]
+    assert told[-2].message.endswith("0.partial.tif has what was reached")
     assert told[-1].stopped
     assert [path.name for path in (folder / "out").iterdir()] == ["0.partial.tif"]
+
+
+def test_no_image_of_a_batch_is_replaced(model, folder):
+    before = (folder / "a10.tif").read_bytes()
+    jobs = [Job(folder / "a1.tif", folder / "a10.tif"), Job(folder / "a10.tif", folder / "b.tif")]
+    (last,) = denoise_files(model, jobs, device="cpu", overwrite=True)
+    assert "would replace the input" in last.message
+    assert (folder / "a10.tif").read_bytes() == before
+
+
+def test_a_stage_that_the_model_lacks_is_told_before_any_file(model, folder):
+    (last,) = denoise_files(model, plan(folder, folder / "out"), device="cpu", stage="stage2")
+    assert last.message == "the model has no stage2; it has stage1"
 
 
 def test_the_options_reach_every_file(model, folder):

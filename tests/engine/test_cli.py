@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import errno
 import json
 import os
 import signal
@@ -15,9 +14,11 @@ import time
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.cli.display import say_quality
+from napari_autostructn2v.cli.jobs import stop_flag
 from napari_autostructn2v.cli.options import Measuring
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model import Model
@@ -43,124 +44,6 @@ def cli(folder, line):
 
 def noisy(seed=0, kind="horizontal", size=96):
     return sample("nuclei", kind, size=size, seed=seed, dtype=np.uint16).noisy
-
-
-def tree(folder):
-    return {
-        path.relative_to(folder): path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-    }
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory):
-    """Everything that is not a good input, in one folder."""
-    folder = tmp_path_factory.mktemp("bad")
-    tifffile.imwrite(folder / "good.tif", noisy())
-    tifffile.imwrite(folder / "constant.tif", np.full((64, 64), 7, np.uint8))
-    tifffile.imwrite(folder / "nan.tif", np.full((64, 64), np.nan, np.float32))
-    tifffile.imwrite(folder / "rgb.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb")
-    whole = (folder / "good.tif").read_bytes()
-    (folder / "truncated.tif").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.tif").write_text("this is no image")
-    (folder / "notes.txt").write_text("this is no image")
-    tifffile.imwrite(folder / "even.tif", np.ones((1, 4), np.uint8))
-    hole = np.ones((1, 5), np.uint8)
-    hole[0, 2] = 0
-    tifffile.imwrite(folder / "hole.tif", hole)
-    (folder / "unknown.json").write_text('{"stage1": {"patchsize": 64}}')
-    (folder / "range.json").write_text('{"stage1": {"patch_size": 4}}')
-    (folder / "syntax.json").write_text("{")
-    (folder / "fake.asn2v").write_text("this is no model")
-    (folder / "empty").mkdir()
-    return folder
-
-
-BAD = {  # arguments: what the line on stderr names
-    "": "Missing command",
-    "dance": "dance",
-    "run good.tif": "--output",
-    "run good.tif -o out.tif --budget soon": "budget 'soon'",
-    "run good.tif -o out.tif --budget -1s": "budget '-1s'",
-    "run good.tif -o out.tif --seed -3": "seed",
-    "run good.tif -o out.tif --preset slow": "preset 'slow'",
-    "run good.tif -o out.tif --device abacus": "abacus",
-    "run good.tif -o out.tif --config unknown.json": "stage1.patchsize",
-    "run good.tif -o out.tif --config range.json": "stage1.patch_size",
-    "run good.tif -o out.tif --config syntax.json": "JSON",
-    "run good.tif -o out.tif --config none.json": "none.json",
-    "run missing.tif -o out.tif": "missing.tif",
-    "run empty -o out": "empty",
-    "run notes.txt -o out.tif": "notes.txt",
-    "run text.tif -o out.tif": "text.tif",
-    "run truncated.tif -o out.tif": "truncated.tif",
-    "run rgb.tif -o out.tif": "rgb",
-    "run good.tif -o out.tif --axes TYX": "TYX",
-    "run good.tif -o out.tif --axes QX": "Q",
-    "run good.tif -o out.jpg": "out.jpg",
-    "run good.tif -o good.tif --overwrite": "good.tif",
-    "run good.tif -o constant.tif": "constant.tif exists",
-    "run good.tif -o out.tif --report notes.txt": "notes.txt exists",
-    "run constant.tif -o new/out.tif --report new/r.json --save-model new/m.asn2v": "constant",
-    "run good.tif -o out.tif --save-model empty": "empty is a folder",
-    "run good.tif -o notes.txt/out.tif": "cannot be written",
-    "run good.tif -o out.tif --report notes.txt/r.json": "cannot be written",
-    "run good.tif -o out.tif --experiment empty/../notes.txt": "notes.txt",
-    "run constant.tif -o out.tif": "constant",
-    "run nan.tif -o out.tif": "NaN",
-    "run good.tif -o out.tif --mask even.tif": "odd",
-    "run good.tif -o out.tif --mask hole.tif": "central pixel",
-    "run good.tif -o out.tif --mask missing.tif": "missing.tif",
-    "run good.tif -o out.tif --mask good.tif --source raw": "leave out --source",
-    "analyse constant.tif": "constant",
-    "analyse good.tif --source rows": "mask_source",
-    "analyse good.tif --source region": "region is not set",
-    "analyse good.tif --region 0,900,0,64": "good",
-    "analyse good.tif --source frames": "good",
-    "analyse good.tif --dark missing.tif": "missing.tif",
-    "analyse good.tif --score hole.tif": "central pixel",
-    "analyse good.tif --plot notes.txt": "notes.txt exists",
-    "info fake.asn2v": "fake.asn2v",
-    "info missing.asn2v": "missing.asn2v",
-    "denoise fake.asn2v good.tif -o out.tif": "fake.asn2v",
-}
-
-
-@pytest.fixture(scope="module")
-def refusals(bad):
-    """Every bad command line, its exit code and standard error; the folder before and after."""
-    before, done = tree(bad), {}
-    with contextlib.chdir(bad):
-        for line in BAD:
-            told = io.StringIO()
-            with contextlib.redirect_stderr(told), pytest.raises(SystemExit) as end:
-                main(line.split())
-            done[line] = end.value.code, told.getvalue()
-    return done, before, tree(bad)
-
-
-@pytest.mark.parametrize("line", BAD)
-def test_bad_input_is_told_in_one_line(refusals, line):
-    code, told = refusals[0][line]
-
-    assert code == 2, told
-    assert told.startswith("autostructn2v: ")
-    assert len(told.splitlines()) == 1
-    assert BAD[line] in told
-
-
-def test_bad_input_ends_the_process_with_2(bad):
-    done = cli(bad, "analyse truncated.tif")
-
-    assert done.returncode == 2
-    assert done.stderr.startswith("autostructn2v: truncated.tif is damaged")
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_bad_input_leaves_nothing_behind(refusals):
-    _, before, after = refusals
-
-    assert after == before
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +149,20 @@ def test_each_goes_on_after_a_bad_file(tmp_path):
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["a.asn2v", "d.asn2v"]
     assert "2 of 4 inputs failed" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_each_of_two_inputs_of_one_name_keeps_its_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("a.tif", noisy(size=64))
+    zarr.create_array("a.zarr", data=noisy(size=64))
+
+    with pytest.raises(SystemExit) as end:
+        main(f"run a.tif a.zarr -o out --each --report r --save-model r {QUICK}".split())
+
+    assert end.value.code == 0
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == [
+        "a-2.asn2v", "a-2.json", "a-2.png", "a.asn2v", "a.json", "a.png",
+    ]  # fmt: skip
 
 
 def test_an_experiment_is_kept_beside_the_results(tmp_path):
@@ -403,14 +300,14 @@ def test_demo_writes_its_sample_and_its_picture(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stopped_run_keeps_its_model(tmp_path, number):
     tifffile.imwrite(tmp_path / "noisy.tif", noisy(size=256))
     process = start(tmp_path, "run noisy.tif -o clean.tif --budget 50000steps")
     wait_for_line(process, "noisy: noise along x")
     time.sleep(2)  # Stage 1 trains
 
-    process.send_signal(number)
+    process.send_signal(getattr(signal, number))
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
@@ -436,6 +333,70 @@ def test_stop_ends_a_batch_at_once(tmp_path):
     assert "Traceback" not in err
     assert "b: noise" not in out
     assert (tmp_path / "out" / "a.stopped.asn2v").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_under_nohup_a_terminal_may_close():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_flag() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_fails_beside_a_result_costs_only_itself(tmp_path, monkeypatch, capsys):
+    """A report that can't be written, an observer that breaks: image and model are there."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("noisy.tif", noisy(size=64))
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "there")
+
+    monkeypatch.setattr("napari_autostructn2v.cli.jobs.write_json", fail)
+    monkeypatch.setattr("napari_autostructn2v.engine.experiment.Experiment.observe", fail)
+    monkeypatch.setattr("napari_autostructn2v.cli.display.Display.show", fail)
+    line = f"run noisy.tif -o o.tif --report r.json --save-model m.asn2v --experiment e {QUICK}"
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+
+    told = capsys.readouterr()
+    assert end.value.code == 2
+    assert told.err.splitlines() == ["autostructn2v: there: No space left on device"] * 3
+    assert "wrote o.tif, m.asn2v, e, r.png" in told.out
+    assert all((tmp_path / name).exists() for name in ("o.tif", "m.asn2v", "r.png"))
+
+
+def test_the_stage_that_is_asked_for_is_written_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("noisy.tif", noisy(size=64))
+    for stage in ("stage1", "stage2"):
+        line = (
+            f"run noisy.tif -o {stage}.tif --stage {stage} --report {stage}.json "
+            f"--save-model {stage}.asn2v --experiment {stage} {QUICK}"
+        )
+        with pytest.raises(SystemExit) as end:
+            main(line.split())
+        assert end.value.code == 0
+        report = json.loads((tmp_path / f"{stage}.json").read_text())
+        assert report["result"] == report["config"]["result"] == stage
+        told = capsys.readouterr().out
+        assert ("the result is that of Stage 1" in told) == (stage == "stage1")
+        result = tifffile.imread(f"{stage}.tif")
+        for kept in (f"{stage}/results", "final_results"):
+            np.testing.assert_array_equal(tifffile.imread(f"{stage}/{kept}/{stage}.tif"), result)
+        for other in ("stage1", "stage2"):
+            with pytest.raises(SystemExit):
+                main(
+                    f"denoise {stage}.asn2v noisy.tif -o d.tif --stage {other} --overwrite".split()
+                )
+            same = np.array_equal(tifffile.imread("d.tif"), result)
+            assert same == (other == stage)
+            told = capsys.readouterr().out
+            assert ("the result is that of Stage 1" in told) == (other == "stage1")
 
 
 def start(folder, line):

@@ -78,10 +78,12 @@ def test_what_is_kept_is_what_the_run_found(folder):
     report = json.loads((kept / "report.json").read_text())
     split = json.loads((kept / "split.json").read_text())
     mask = tifffile.imread(kept / "mask.tif")
-    first, second, final = (
+    first, second, result, final = (
         tifffile.imread(kept / part / "cell0.tif")
-        for part in ("stage1/results", "stage2/results", "final_results")
-    )
+        for part in (
+            "stage1/results", "stage2/results", f"{report['result']}/results", "final_results"
+        )
+    )  # fmt: skip
 
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, report["trained_mask"])
@@ -90,7 +92,7 @@ def test_what_is_kept_is_what_the_run_found(folder):
     assert {key: len(names) for key, names in split.items()} == {"train": 5, "val": 1, "test": 1}
     assert sorted(itertools.chain(*split.values())) == NAMES
     np.testing.assert_array_equal(final, tifffile.imread(folder / "out" / "cell0.tif"))
-    np.testing.assert_array_equal(final, second)
+    np.testing.assert_array_equal(final, result)
     assert not np.array_equal(first, second)
 
 

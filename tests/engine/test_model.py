@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +36,9 @@ def model() -> Model:
             rho=np.eye(5),
             sigma=3.5,
             verdict="along x",
+            channel=channel,
         )
-        for stages, width in ((STAGES, 3), (STAGES[:1], 5))  # the second channel has no Stage 2
+        for channel, (stages, width) in enumerate(((STAGES, 3), (STAGES[:1], 5)))
     ]
     return Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), tuple(units), {"seed": 4})
 
@@ -83,6 +86,14 @@ def rewritten(path: Path, **members: bytes | None) -> Path:
     return copy
 
 
+def test_no_clock_keeps_a_model_from_being_saved(tmp_path: Path, monkeypatch: Any) -> None:
+    made = model()
+    now = made.save(tmp_path / "now.asn2v")
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(0))
+    then = made.save(tmp_path / "then.asn2v")
+    assert then.read_bytes() == now.read_bytes()
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     path = model().save(tmp_path / "m.asn2v")
     with zipfile.ZipFile(path) as archive:
@@ -94,7 +105,9 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     text.write_text("hello")
     with pytest.raises(InputError, match="does not exist"):
         Model.load(tmp_path / "none.asn2v")
-    for damaged in (cut, text, tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        Model.load(tmp_path)
+    for damaged in (cut, text):
         with pytest.raises(InputError, match="not a model file or is damaged"):
             Model.load(damaged)
     newer = rewritten(path, model=json.dumps({**about, "format": 99}).encode())

@@ -15,12 +15,16 @@ from napari_autostructn2v.engine import analysis, glimpse
 from napari_autostructn2v.engine import words as engine_words
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.figure import outline, wrap, zoom
+from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise_page import noise_page
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.pipeline import apply, consume, run
 from napari_autostructn2v.engine.result_page import result_page
 from napari_autostructn2v.engine.sink import FileSink
 from napari_autostructn2v.engine.source import as_source, open_source
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.traits import Wave
 from napari_autostructn2v.engine.words import mask_words, quality_rows
 
 QUALITY = {
@@ -294,13 +298,13 @@ class Counting:
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 def test_a_glimpse_reads_the_same_bounded_part_of_everything(tmp_path, monkeypatch, suffix):
     image = np.stack([sample("nuclei", "horizontal", 192, seed=s).noisy for s in range(2)])
-    config = Config.parse({"budget": "4steps", "device": "cpu"})
+    config = Config.parse({"budget": "4steps", "device": "cpu", "result": "stage2"})
     out = tmp_path / f"out{suffix}"
     done = consume(run(as_source(image, "ZYX"), config, sink=FileSink([out])))
     monkeypatch.setattr(glimpse, "_LONGEST", 32)
     counted = Counting(image)
 
-    noisy, results = glimpse.glimpse(as_source(counted, "ZYX"), out, done.model)
+    noisy, results = glimpse.glimpse(as_source(counted, "ZYX"), out, done.model, "stage2")
 
     part = np.s_[80:112, 80:112]
     np.testing.assert_array_equal(noisy, image[0][part])
@@ -313,3 +317,21 @@ def test_a_glimpse_reads_the_same_bounded_part_of_everything(tmp_path, monkeypat
     assert np.isfinite(results["stage1"]).all()
     reach = done.model.units[0].network("stage1").reach
     assert counted.largest <= (32 + 2 * reach + 8) ** 2
+
+
+def test_a_glimpse_of_a_stage_that_was_not_written_is_without_the_wave_too(tmp_path):
+    wave = Wave(6.0, 6.0)
+    rows, columns = np.indices((96, 96))
+    image = sample("nuclei", "white", 96).noisy
+    image = image + np.ptp(image) * np.sin(2 * np.pi * (rows + columns) / 6)
+    config = Config.parse({"stage1": {"network": {"features": 4, "depth": 1}}})
+    networks = {stage: UNet(config.stage1.network).eval() for stage in ("stage1", "stage2")}
+    known = Normalisation((float(image.mean()),), (float(image.std()),))
+    model = Model(config, known, (Unit(networks),), waves=(wave,))
+    out = tmp_path / "out.tif"
+    written = {}
+    for stage in model.stages:
+        consume(apply(model, image, sink=FileSink([out], overwrite=True), stage=stage))
+        written[stage] = open_source(out).read(0, slice(None), slice(None))
+    _, results = glimpse.glimpse(as_source(image), out, model, "stage2")
+    np.testing.assert_allclose(results["stage1"], written["stage1"], rtol=1e-4)

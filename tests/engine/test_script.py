@@ -132,3 +132,12 @@ def test_a_command_uses_options_where_there_are_any(values, options):
     assert applied.startswith("autostructn2v denoise m.asn2v a.tif -o out --tile 64")
     assert "budget" not in applied
     assert "END" not in applied
+
+
+def test_the_stage_that_was_asked_for_is_written_down(tmp_path):
+    config = Config.parse({"result": "stage1"})
+    image, out, model = (tmp_path / name for name in ("a.tif", "o.tif", "m.asn2v"))
+    assert as_command(config, [image], out).endswith("--stage stage1")
+    assert as_command(config, [image], out, model).endswith("--stage stage1")
+    assert "'result': 'stage1'" in as_script(config, [image], out)
+    assert "sink=sink, stage='stage1')" in as_script(config, [image], out, model)

@@ -187,7 +187,7 @@ def test_what_is_written_is_what_is_read_back(
         return all_planes(as_source(array.transpose([target.axes.index(a) for a in axes]), axes))
 
     np.testing.assert_array_equal(shown(), planes)
-    assert names(folder)[0].startswith(".clean")
+    assert names(folder)[0].startswith(".")
     target.commit()
     assert names(folder) == [f"clean{suffix}"]
     np.testing.assert_array_equal(shown(), planes)  # a viewer may go on showing it
@@ -361,21 +361,90 @@ def test_a_failed_swap_puts_the_old_folder_back(tmp_path: Path, monkeypatch: Any
         real(old, new)
 
     monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(InputError, match="in use"):
+    with pytest.raises(InputError, match=rf"in use; the result is kept as {second._temporary}"):
         second.commit()
     second.discard()
     np.testing.assert_array_equal(all_planes(open_source(path)), planes)
-    assert names(tmp_path) == ["a.zarr"]
+    assert names(tmp_path) == [second._temporary.name, "a.zarr"]  # whole, and told
 
 
 def test_output_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = open_file(tmp_path / "a.tif", blank((4, 4)))
     (tmp_path / "a.tif").write_text("precious")
-    with pytest.raises(InputError, match="meanwhile"):
+    with pytest.raises(InputError, match=r"meanwhile .* is kept as .*a-2\.tif"):
         target.commit()
     target.discard()
     assert (tmp_path / "a.tif").read_text() == "precious"
-    assert names(tmp_path) == ["a.tif"]
+    assert open_source(tmp_path / "a-2.tif").shape == (4, 4)
+    assert names(tmp_path) == ["a-2.tif", "a.tif"]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.parametrize("end", ["write", "commit", "keep_partial"])
+def test_half_a_result_gets_no_name_where_its_folder_was_removed(
+    tmp_path: Path, suffix: str, end: str
+) -> None:
+    source = blank((2, 600, 600))
+    path = tmp_path / "out" / f"a{suffix}"
+    target = open_file(path, source)
+    target.write(0, ((0, 4), (0, 4)), np.ones((4, 4), "float32"))
+    shutil.rmtree(path.parent)
+    if suffix == ".zarr" and end != "write":  # as by a block that was on its way
+        target._storage.write((1, slice(0, 4), slice(0, 4)), np.ones((4, 4), "uint16"))
+    if end == "keep_partial":
+        assert target.keep_partial() is None
+    else:
+        block = (1, ((0, 4), (0, 4)), np.ones((4, 4), "float32"))
+        with pytest.raises(InputError, match=r"a\.(tif|zarr) cannot be written: "):
+            getattr(target, end)(*block if end == "write" else ())
+    target.discard()
+    assert [p for p in tmp_path.rglob("*") if p.name != "out"] == []
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_runs_to_one_name_nothing_is_lost(
+    tmp_path: Path, suffix: str, overwrite: bool
+) -> None:
+    path, source = tmp_path / f"a{suffix}", blank((2, 16, 16))
+    sink = FileSink([path], overwrite)
+    one, two = (sink.open(0, source, "stage2", np.dtype("uint16"), True) for _ in range(2))
+    assert one is not None
+    assert two is not None
+    planes = [fill(one, source, seed=1), fill(two, source, seed=2)]
+    one.commit()
+    if overwrite:
+        two.commit()
+        np.testing.assert_array_equal(all_planes(open_source(path)), planes[1])
+        assert names(tmp_path) == [path.name]
+        assert sink.kept == []
+        return
+    with pytest.raises(InputError, match=r"is kept as .*a-2"):
+        two.commit()
+    for name, expected in zip((path.name, f"a-2{suffix}"), planes, strict=True):
+        np.testing.assert_array_equal(all_planes(open_source(tmp_path / name)), expected)
+    assert len(names(tmp_path)) == 2
+    assert sink.kept == [tmp_path / f"a-2{suffix}"]
+
+
+def test_what_cannot_be_finished_gets_no_final_name(tmp_path: Path, monkeypatch: Any) -> None:
+    target = open_file(tmp_path / "a.tif", blank((4, 4)))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"disk full.*is kept as .*a\.partial\.tif"):
+        target.commit()
+    assert names(tmp_path) == ["a.partial.tif"]
+
+
+def test_a_partial_result_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.partial.tif").write_text("precious")
+    target = open_file(tmp_path / "a.tif", blank((4, 4)), overwrite=True)
+    target.write(0, ((0, 4), (0, 4)), np.ones((4, 4), "float32"))
+    assert target.keep_partial() == tmp_path / "a.partial-2.tif"
+    assert (tmp_path / "a.partial.tif").read_text() == "precious"
 
 
 def test_folders_that_are_no_results_are_not_overwritten(tmp_path: Path) -> None:
@@ -394,7 +463,7 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
 
 
 def test_two_results_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two results"):
+    with pytest.raises(InputError, match="two outputs"):
         FileSink([tmp_path / "a.tif", tmp_path / "." / "a.tif"])
 
 
@@ -426,7 +495,7 @@ def test_an_input_is_never_replaced(tmp_path: Path, suffix: str) -> None:
         with pytest.raises(InputError, match="would replace the input"):
             output_paths(tmp_path, [source, blank((4, 4))])
         if suffix == ".zarr":
-            with pytest.raises(InputError, match="would replace the input"):
+            with pytest.raises(InputError, match="would lie in the input"):
                 open_file(path / "clean.zarr", source)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,18 @@ def test_another_mask_or_network_begins_anew(
     }
 
 
+@pytest.mark.parametrize(("threshold", "kept"), [(0.05, True), (0.2, False)])
+def test_an_automatic_mask_is_kept_unless_it_is_to_be_found_otherwise(
+    start: Model, threshold: float, kept: bool
+) -> None:
+    """It may be wider than the one measured: a leak was found, or other images counted too."""
+    automatic = replace(start, config=Config.parse({"structure": {"leak_threshold": 0.05}}))
+    further = trained(start=automatic, structure={"leak_threshold": threshold}, run_stage1=False)
+    assert (further.units[0].mask.tolist() == LINE["mask"]) == kept
+    assert same(start, further, "stage2") == kept
+    assert further.config.structure.mask_source == "raw", "so that a leak is repaired again"
+
+
 def test_a_stage_that_is_not_trained_is_kept(start: Model, tmp_path: Path) -> None:
     other = STAGE | {"network": {"features": 8}}  # of no consequence for what is kept
     mask = {"mask_source": "array", "mask": [[1, 1, 1]]}
@@ -193,5 +206,27 @@ def test_a_model_of_some_channels_is_not_applied_to_others() -> None:
         if isinstance(event, events.Progress):
             stop.set()
     assert isinstance(event, events.Finished)
-    with pytest.raises(InputError, match="2 channels, the model was trained on 1"):
+    with pytest.raises(InputError, match="no network for channel 1"):
         event.model.denoise(stack, axes="CYX")
+
+
+def test_a_channel_keeps_its_network_when_an_earlier_one_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = np.stack([IMAGE, IMAGE.T])
+    own = {"axes": "CYX", "network_per_channel": True, "run_stage1": False}
+    start = told_apart(trained(stack, **own))
+    other = {"stage2": STAGE, "device": "cpu", "structure": LINE | {"mask": [[1, 1, 1]]}}
+
+    def fails(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(course, "train", fails)  # the first channel's, for the other mask
+    *_, last = run(stack, Config.parse(other | own), start=start)
+    assert isinstance(last, events.Failed)
+    assert last.model is not None
+    for model in (last.model, Model.load(last.model.save(tmp_path / "m.asn2v"))):
+        assert model.unit(1) is model.units[0]
+        assert torch.allclose(weights(model, "stage2", 0), weights(start, "stage2", 1))
+        with pytest.raises(InputError, match="no network for channel 0"):
+            model.denoise(stack, axes="CYX")

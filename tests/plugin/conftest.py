@@ -4,11 +4,14 @@ import pytest
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QWidget
 
+from napari_autostructn2v.plugin.latest import POOL
+
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(qapp):
     yield
     assert QThreadPool.globalInstance().waitForDone(5000)
+    assert POOL.waitForDone(5000)
 
 
 @pytest.fixture

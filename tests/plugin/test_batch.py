@@ -175,7 +175,7 @@ def test_each_file_shows_how_it_fares(open_panel, folder, qtbot):
     assert tip == "This file is damaged"
     panel.table.selectRow(1)
     assert panel.detail.text() == tip
-    options = {"device": "cpu", "tile": 64, "dtype": "auto"}
+    options = {"device": "cpu", "tile": 64, "dtype": "auto", "stage": "recommended"}
     assert denoise.calls == [("model", False, options)]
     panel.overwrite.setChecked(True)
     start(panel, qtbot)
@@ -288,3 +288,17 @@ def test_the_last_event_may_be_a_failure(open_panel, folder, qtbot):
     panel = open_panel(lambda *_, **__: iter([Failed(InputError("no"), "no")]), folder)
     start(panel, qtbot)
     assert panel.summary.text() == "Error: no"
+
+
+def test_a_file_that_is_done_with_a_warning_says_so(open_panel, folder, qtbot):
+    panel = open_panel(folder=folder)
+    panel.files.show_event(FileDone(0, "done", "out.tif", ("It is of another camera.",)))
+    panel.files.show_event(FileDone(1, "done", "out2.tif"))
+    assert panel.files.summary() == "1 done \N{WARNING SIGN}, 1 done"
+    panel.table.selectRow(0)
+    assert panel.detail.text() == "Out.tif\nIt is of another camera."
+    panel.summary.say("2 done")
+    panel.chooser.pattern.setText("b*")
+    assert panel.summary.isHidden(), "it was of other files"
+    assert panel.detail.isHidden()
+    qtbot.waitUntil(lambda: len(panel.files.jobs) == 1)

@@ -142,7 +142,7 @@ def test_the_next_run_takes_the_card(card, qtbot):
     with qtbot.waitSignal(old.destroyed):
         card.show_quality(without("stages", "stage2"))
     assert words(card)[0] == ["", "Stage 1", ""]
-    card.clear()
+    card.show_quality({})
     assert card.isHidden()
     assert card.table.count() == 0
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QThreadPool
 from qtpy.QtGui import QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
@@ -350,6 +350,21 @@ def test_only_the_latest_request_waits_and_no_call_runs_beside_another(qtbot):
     qtbot.waitUntil(lambda: done == [0, 40])
     assert asked == [0, 4]
     assert not latest.is_busy
+
+
+def test_it_is_answered_while_a_training_holds_the_only_thread_of_qt_s_pool(qtbot):
+    pool, over = QThreadPool.globalInstance(), threading.Event()
+    most = pool.maxThreadCount()
+    pool.setMaxThreadCount(1)
+    pool.start(lambda: over.wait(5))
+    try:
+        latest, done = Latest(str), []
+        latest.done.connect(done.append)
+        latest.request(1)
+        qtbot.waitUntil(lambda: done == ["1"])
+    finally:
+        over.set()
+        pool.setMaxThreadCount(most)
 
 
 def test_an_error_is_told_and_the_next_request_answered(qtbot):

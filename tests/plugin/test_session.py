@@ -1,6 +1,5 @@
 """What the dock knows, and what follows from it; no viewer, no training."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -175,7 +174,7 @@ def test_going_on_trains_the_last_stage_further(script, stages, stage1):
     assert plan.config.budget == Budget.parse("2min")
     assert plan.config.dtype == "float32"
     assert plan.config.seed == 7
-    assert plan.config.structure.mask == (None if stage1 else ((1, 1, 1),))
+    assert plan.config.structure == trained.config.structure, "the mask stays an automatic one"
 
 
 def test_a_cancelled_run_was_never_there(script):
@@ -225,7 +224,7 @@ def test_a_repaired_mask_stays_with_the_model_and_goes_with_a_cancelled_run(scri
     assert script.finished[-1] is cancelled
     np.testing.assert_array_equal(session.mask.mask, first if cancelled else wide)
     if not cancelled:
-        assert session.further(Config()).config.structure.mask == ((1,) * 31,)
+        np.testing.assert_array_equal(session.further(Config()).start.units[0].mask, wide)
 
 
 def test_to_cancel_does_not_bring_back_the_noise_of_other_images(script, layer):
@@ -270,13 +269,9 @@ def test_the_mask_of_stage_1_is_shown_when_it_is_found(script):
     assert session.mask.is_automatic
 
 
-def test_what_is_recommended(script):
+def test_a_run_that_learns_nothing_takes_no_model_away(script):
     session = script.session
     script.train(model())
-    assert session.trained.recommended == "stage2"
-    for advice, expected in (("stage1", "stage1"), ("refine", "stage2"), (None, "stage2")):
-        report = {"quality": {"recommended": advice}}
-        assert replace(session.trained, report=report).recommended == expected
     script.train(None)
     assert session.trained is not None, "a run that has learned nothing takes nothing away"
 
@@ -314,3 +309,11 @@ def test_jobs_carry_what_was_asked(qtbot, layer):
     session.trained = SimpleNamespace(model=model())
     session.apply(session.images, Config(), None)
     assert isinstance(jobs[1], Apply)
+
+
+def test_a_mask_of_one_pixel_trains_nothing_more(script):
+    session = script.session
+    script.measure()
+    script.train(model(), StageDone("stage1", 1, 0.1, 0.5))
+    session.mask.clear()
+    assert session.plan(Config()).note.startswith("Trains nothing: with your mask of one pixel")

@@ -26,6 +26,7 @@ from napari_autostructn2v.engine.traits import Variance
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.dock import DenoiseDock
 from napari_autostructn2v.plugin.jobs import Analyse, Analysed, Apply, Load, Loaded, Save, Saved
+from napari_autostructn2v.plugin.latest import POOL
 
 SENTENCE = "Structured along x: neighbours predict 60 % of a pixel's noise."
 LINE = np.ones((1, 5), np.uint8)
@@ -38,9 +39,12 @@ def finding(name="cells"):
     return Finding(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
 
 
-def model(stages=("stage1", "stage2"), mask=LINE, config=None):
+def model(stages=("stage1", "stage2"), mask=LINE, config=None, best=None):
     unit = SimpleNamespace(mask=mask, networks=dict.fromkeys(stages))
-    return SimpleNamespace(stages=tuple(stages), units=(unit,), config=config or Config())
+    stages = tuple(stages)
+    return SimpleNamespace(
+        stages=stages, units=(unit,), config=config or Config(), best=best or stages[-1]
+    )
 
 
 class FakeEngine:
@@ -83,8 +87,8 @@ class FakeEngine:
     def apply(self, job, stop):
         yield Started(tuple(image.name for image in job.images), "cpu", "float32")
         for number, image in enumerate(job.images):
-            yield from self.denoise(number, image.source(), job.sink, "stage1", 1)
-            yield from self.denoise(number, image.source(), job.sink, "stage2", 2)
+            for stage in job.model.stages:
+                yield from self.denoise(number, image.source(), job.sink, stage, job.model.best)
         yield Finished(job.model, stopped=stop.is_set())
 
     def train(self, job, stop):
@@ -113,18 +117,19 @@ class FakeEngine:
                 break
         trained = stages[: stages.index(stage) + 1]
         known = ["stage1"] * (job.start is not None) + trained
+        best = self.quality.get("recommended")
+        learned = model(dict.fromkeys(known), mask, job.config, best)
         for number, image in enumerate(job.images):
-            for each in dict.fromkeys(known):
-                yield from self.denoise(number, image.source(), job.sink, each, int(each[-1]))
-        report = {"quality": self.quality}
-        yield Finished(model(dict.fromkeys(known), mask, job.config), stop.is_set(), report)
+            for each in learned.stages:
+                yield from self.denoise(number, image.source(), job.sink, each, learned.best)
+        yield Finished(learned, stop.is_set(), {"quality": self.quality})
 
-    def denoise(self, image, source, sink, stage, number):
-        target = sink.open(image, source, stage, source.dtype, stage == "stage2")
+    def denoise(self, image, source, sink, stage, best):
+        target = sink.open(image, source, stage, source.dtype, stage == best)
         if target is None:
             return
         try:
-            yield from self.fill(image, target, source, stage, number)
+            yield from self.fill(image, target, source, stage, int(stage[-1]))
             target.commit()
         finally:
             target.keep_partial()
@@ -172,6 +177,7 @@ def open_dock(make_napari_viewer, qtbot):
 
     yield open_
     assert QThreadPool.globalInstance().waitForDone(5000)
+    assert POOL.waitForDone(5000)
 
 
 @pytest.fixture

@@ -288,3 +288,18 @@ def test_the_view_moves_only_if_the_whole_image_was_seen(open_dock, denoise):
     viewer.scene.camera.zoom = 50
     denoise(dock)
     assert viewer.scene.camera.zoom == 50, "who looks closely is left alone"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [(("stage1", "stage2"), (True, True)), (("stage2",), (True, True)), ((), (True, False))],
+)
+def test_the_final_result_is_shown_whatever_stage_it_is_of(make_napari_viewer, wanted, shown):
+    viewer = make_napari_viewer()
+    image = snapshot(viewer.add_image(PIXELS, name="a"))
+    sink = LayerSink(viewer, [image], wanted)
+    opened = [
+        sink.open(0, image.source(), stage, np.float32, final=stage == "stage1")
+        for stage in ("stage1", "stage2")
+    ]
+    assert tuple(target is not None for target in opened) == shown

@@ -10,18 +10,27 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from napari_autostructn2v.cli.display import (
     Display,
-    console,
-    say,
     say_findings,
     say_quality,
     say_score,
+    say_stage,
     say_written,
 )
-from napari_autostructn2v.cli.jobs import Extras, Job, finished, last_event, run_each, stop_flag
+from napari_autostructn2v.cli.failures import worst
+from napari_autostructn2v.cli.jobs import (
+    Extras,
+    Job,
+    Write,
+    check_jobs,
+    finished,
+    last_event,
+    run_each,
+    stop_flag,
+    write_all,
+)
 from napari_autostructn2v.cli.options import (
     Axes,
     BudgetText,
@@ -37,17 +46,21 @@ from napari_autostructn2v.cli.options import (
     Overwrite,
     Region,
     Seed,
+    StageChoice,
     configure,
     help_of,
+    path_option,
 )
+from napari_autostructn2v.cli.terminal import console, say, shown
 from napari_autostructn2v.engine.config import PRESETS
-from napari_autostructn2v.engine.files import check_outputs, write_json, write_tiff
+from napari_autostructn2v.engine.files import write_json, write_tiff
+from napari_autostructn2v.engine.outputs import check_outputs
 from napari_autostructn2v.engine.words import STAGE_TITLES
 
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write into.")
+        Path, path_option("-o", "--output", metavar="DIR", help="Folder to write into.")
     ] = Path(),
     budget: BudgetText = "45s",
     seed: Seed = None,
@@ -63,13 +76,13 @@ def demo(
     started = time.monotonic()
     chosen = configure({"budget": budget, "seed": seed, "device": device})
     image, picture = output / "autostructn2v-demo-noisy.tif", output / "autostructn2v-demo.png"
-    check_outputs([image, picture], overwrite=True)
+    check_outputs(files=[image, picture], overwrite=True)
     made = sample("nuclei", "horizontal", size=512, seed=chosen.seed, psnr=18.0)
     write_tiff(image, made.noisy)
     source = as_source(made.noisy, "YX", name="demo")
     sink = ArraySink(every_stage=True)
     with stop_flag() as stop, Display() as display:
-        last = last_event(pipeline.run(source, chosen, sink=sink, stop=stop), display.show)
+        last = last_event(pipeline.run(source, chosen, sink=sink, stop=stop), [display.show], [])
     report = finished(last).report
 
     results = {stage: result for (_, stage), result in sink.results.items()}
@@ -105,21 +118,22 @@ def run(
     device: Device = None,
     report: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             metavar="R.json",
             help="Write what was found here, and a page with pictures beside it (R.png).",
         ),
     ] = None,
     save_model: Annotated[
-        Path | None, typer.Option(metavar="M.asn2v", help="Keep the trained model here.")
+        Path | None, path_option(metavar="M.asn2v", help="Keep the trained model here.")
     ] = None,
     each: Annotated[
         bool, typer.Option("--each", help="Train a model for each input, not one for all.")
     ] = False,
     experiment: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep masks, models, logs and results here.")
+        Path | None, path_option(metavar="DIR", help="Keep masks, models, logs and results here.")
     ] = None,
     dtype: Dtype = None,
+    stage: StageChoice = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure the noise of images, train on them, and write them denoised.
@@ -130,17 +144,22 @@ def run(
     from napari_autostructn2v.engine.sink import output_paths
     from napari_autostructn2v.engine.source import find_sources
 
-    options = {"budget": budget, "axes": axes, "seed": seed, "device": device, "dtype": dtype}
+    options = {
+        "budget": budget, "axes": axes, "seed": seed, "device": device, "dtype": dtype,
+        "result": stage,
+    }  # fmt: skip
     chosen = configure(options, preset, config, mask, Measuring(source, region, dark))
     extras = Extras(report, save_model, experiment)
+    reads = [config, *chosen.files]
     with stop_flag() as stop:
         if each:
-            run_each(inputs, output, extras, chosen, overwrite, stop)
+            code = run_each(inputs, output, extras, chosen, overwrite, stop, reads)
         else:
             sources = find_sources(inputs, chosen.axes)
             job = Job(output_paths(output, sources), extras, chosen, overwrite)
-            job.check()
-            job.run(sources, stop)
+            check_jobs([job], [*reads, *(source.path for source in sources)])
+            code = job.run(sources, stop)
+    raise typer.Exit(code)
 
 
 def analyse(
@@ -151,16 +170,16 @@ def analyse(
     dark: Dark = None,
     axes: Axes = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="R.json", help="Write what was found here.")
+        Path | None, path_option(metavar="R.json", help="Write what was found here.")
     ] = None,
     mask_out: Annotated[
-        Path | None, typer.Option(metavar="M.tif", help="Write the first image's mask, as 0 and 1.")
+        Path | None, path_option(metavar="M.tif", help="Write the first image's mask, as 0 and 1.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="P.png", help="Draw the first image's noise on a page.")
+        Path | None, path_option(metavar="P.png", help="Draw the first image's noise on a page.")
     ] = None,
     score: Annotated[
-        Path | None, typer.Option(metavar="MASK.tif", help="Say how well this mask would do.")
+        Path | None, path_option(metavar="MASK.tif", help="Say how well this mask would do.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -170,9 +189,14 @@ def analyse(
     from napari_autostructn2v.engine.source import find_sources
 
     chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
-    check_outputs([report, mask_out, plot], overwrite)
     judged = read_mask(score) if score else None
     sources = find_sources(inputs, chosen.axes)
+    files = [source.path for source in sources]
+    check_outputs(
+        files=[path for path in (report, mask_out, plot) if path],
+        reads=[path for path in (*files, config, score, *chosen.files) if path],
+        overwrite=overwrite,
+    )
     findings = list(analysis.analyse(sources, chosen))
     say_findings(findings)
     if score and judged is not None:
@@ -181,18 +205,22 @@ def analyse(
             result = structure.score(finding.noise, judged, chosen.structure, patch)
             say_score(finding, score.name, result)
 
-    first = findings[0]
-    if report:
-        used = chosen.model_dump(mode="json")
-        write_json(report, {**analysis.report(findings), "config": used})
-    if mask_out:
-        write_tiff(mask_out, first.mask)
-    if plot:
+    def draw() -> None:
         from napari_autostructn2v.engine.noise_page import noise_page
 
-        noise_page(sources[0], first, chosen.structure).save(plot)
-    if written := [path for path in (report, mask_out, plot) if path]:
+        if plot:
+            noise_page(sources[0], findings[0], chosen.structure).save(plot)
+
+    used = {**analysis.report(findings), "config": chosen.model_dump(mode="json")}
+    wanted: list[tuple[Path | None, Write]] = [
+        (report, lambda: write_json(report or Path(), used)),
+        (mask_out, lambda: write_tiff(mask_out or Path(), findings[0].mask)),
+        (plot, draw),
+    ]
+    failures: list[int] = []
+    if written := write_all(wanted, failures):
         say_written(written)
+    raise typer.Exit(worst(failures) if failures else 0)
 
 
 def denoise(
@@ -203,6 +231,7 @@ def denoise(
     axes: Axes = None,
     device: Device = None,
     dtype: Dtype = None,
+    stage: StageChoice = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Denoise images with a trained model."""
@@ -211,11 +240,13 @@ def denoise(
     from napari_autostructn2v.engine.sink import FileSink, output_paths
     from napari_autostructn2v.engine.source import find_sources
 
-    chosen = configure({"tile": tile, "device": device, "dtype": dtype})
+    chosen = configure({"tile": tile, "device": device, "dtype": dtype, "result": stage})
     with stop_flag() as stop:
         trained = Model.load(model)
         sources = find_sources(inputs, axes)
         outputs = output_paths(output, sources)
+        reads = [model, *(source.path for source in sources if source.path)]
+        check_outputs(results=outputs, reads=reads, overwrite=overwrite)
         sink = FileSink(outputs, overwrite=overwrite)
         tiles = pipeline.apply(
             trained,
@@ -224,21 +255,25 @@ def denoise(
             device=chosen.device,
             tile=chosen.tile,
             dtype=chosen.dtype,
+            stage=chosen.result,
             stop=stop,
         )
-        with Display() as display:
-            last = last_event(tiles, display.show)
+        failures: list[int] = []
+        with Display(sink.kept) as display:
+            last = last_event(tiles, [display.show], failures)
     finished(last)
+    say_stage(trained, chosen.result)
     say_written(outputs)
+    raise typer.Exit(worst(failures) if failures else 0)
 
 
 def info(model: ModelFile) -> None:
     """Show what a model file holds."""
     from napari_autostructn2v.engine.model import Model
 
-    table = Table("field", "value", title=str(model), title_justify="left")
+    table = Table("field", "value", title=shown(model), title_justify="left")
     for key, value in _flat(Model.load(model).info()):
-        table.add_row(Text(key), Text(value))
+        table.add_row(shown(key), shown(value))
     console().print(table)
 
 

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from napari_autostructn2v.cli.terminal import console, say, shown
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.words import STAGE_TITLES, listed, mask_words, quality_rows
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.analysis import Finding
+    from napari_autostructn2v.engine.model import Model
     from napari_autostructn2v.engine.structure import Score
-
-DONE, BUG, BAD_INPUT, STOPPED = 0, 1, 2, 130
-
-
-def complain(message: object) -> int:
-    """Say in one line what the user can mend, and give the exit code for it."""
-    print(f"autostructn2v: {' '.join(str(message).split())}", file=sys.stderr)
-    return BAD_INPUT
-
-
-def console() -> Console:
-    made = Console(highlight=False)
-    if not made.is_terminal:
-        made.width = 160  # no terminal to fit into
-    return made
-
-
-def say(text: str) -> None:
-    console().print(Text(text), soft_wrap=True)
 
 
 def say_written(paths: Sequence[Path]) -> None:
     say(f"wrote {listed(paths, 4)}")
+
+
+def say_stage(model: Model, wanted: str) -> None:
+    """Say which stage the results are of, where it is not the last."""
+    stage = model.result(wanted)
+    if stage != model.stages[-1]:
+        say(f"the result is that of {STAGE_TITLES[stage]}")
 
 
 def say_findings(findings: Iterable[Finding]) -> None:
@@ -48,15 +36,13 @@ def say_findings(findings: Iterable[Finding]) -> None:
     table = Table("image", "noise", "sigma", "leak", "mask", show_lines=True)
     for finding in findings:
         verdict, noise = finding.verdict, finding.noise
-        words = Text.assemble((verdict.name, "bold"), f"\n{verdict.sentence}")
-        for remark in finding.remarks():
-            words.append(f"\n{remark}")
+        lines = (shown(verdict.name, "bold"), *map(shown, (verdict.sentence, *finding.remarks())))
         table.add_row(
-            Text(_name(finding)),
-            words,
+            shown(_name(finding)),
+            Text("\n").join(lines),
             f"{noise.sigma:.4g}",
             f"{verdict.leak:.1%}, at most {verdict.leak_bound:.1%}",
-            mask_words(finding.mask),
+            shown(mask_words(finding.mask)),
         )
     console().print(table)
     say("sigma: of the noise, in grey values; leak: what neighbours predict of it (95 % bound)")
@@ -80,7 +66,8 @@ def say_quality(quality: Mapping[str, Any]) -> None:
     if rows := quality_rows(quality):
         table = Table("quality", *(STAGE_TITLES[stage] for stage in stages))
         for row in rows:
-            table.add_row(Text(row.title), *(row.values.get(stage, "") for stage in stages))
+            values = (shown(row.values.get(stage, "")) for stage in stages)
+            table.add_row(shown(row.title), *values)
         console().print(table)
     if (best := quality.get("recommended")) in STAGE_TITLES:
         say(f"recommended: {STAGE_TITLES[best]}")
@@ -89,9 +76,14 @@ def say_quality(quality: Mapping[str, Any]) -> None:
 
 
 class Display:
-    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work."""
+    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work.
 
-    def __init__(self) -> None:
+    `kept` fills meanwhile with results under another name than the one asked for; however the run
+    ends, they are told of.
+    """
+
+    def __init__(self, kept: Sequence[Path] = ()) -> None:
+        self._kept = kept
         self._console = console()
         self._images: tuple[str, ...] = ()
         self._tasks: dict[str, TaskID] = {}
@@ -111,6 +103,8 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        if self._kept:
+            say(f"what was reached is kept as {listed(self._kept, 4)}")
 
     def show(self, event: events.Event) -> None:
         match event:
@@ -130,6 +124,9 @@ class Display:
             case events.Progress():
                 name = STAGE_TITLES[event.stage] + _channel(event.channel)
                 self._bar(name, event.step, event.total, f"loss {event.loss:.4f}")
+            case events.Checked():
+                again = "; Stage 2 starts again with a wider mask" if event.repaired else ""
+                self._line(f"check{_channel(event.channel)}: {event.sentence}{again}")
             case events.StageDone():
                 name = STAGE_TITLES[event.stage] + _channel(event.channel)
                 why = f", ended early: {event.stopped}" if event.stopped else ""
@@ -141,7 +138,7 @@ class Display:
                 self._line(f"warning: {event.message}")
 
     def _line(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(shown(text), soft_wrap=True)
 
     def _bar(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._tasks:

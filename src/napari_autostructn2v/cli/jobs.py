@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +14,24 @@ from typing import TYPE_CHECKING
 import typer
 
 from napari_autostructn2v.cli.display import (
-    BAD_INPUT,
-    BUG,
-    STOPPED,
     Display,
-    complain,
-    say,
     say_quality,
+    say_stage,
     say_written,
 )
+from napari_autostructn2v.cli.failures import tell, worst
+from napari_autostructn2v.cli.terminal import DONE, STOPPED, complain, say
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.files import check_outputs, write_json
+from napari_autostructn2v.engine.files import free_name, write_json
+from napari_autostructn2v.engine.outputs import check_outputs
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model import Model
     from napari_autostructn2v.engine.source import Source
+
+Write = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,13 @@ class Extras:
     @property
     def page(self) -> Path | None:
         """The picture that goes with the report, beside it."""
-        if self.report is None:
+        if self.report is None or not self.report.name:
             return None
         return self.report.with_name(f"{self.report.name.removesuffix('.json')}.png")
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.report, self.page, self.save_model) if path is not None]
 
     def of(self, stem: str) -> Extras:
         """Give the paths for one of several inputs, in the folders that these then are."""
@@ -68,20 +71,8 @@ class Job:
     settings: Config
     overwrite: bool
 
-    def check(self) -> None:
-        """Find out what can't be written, before anything is trained."""
-        from napari_autostructn2v.engine.sink import FileSink
-
-        FileSink(self.outputs, overwrite=self.overwrite)
-        check_outputs(
-            [self.extras.report, self.extras.page, self.extras.save_model], self.overwrite
-        )
-        if self.extras.experiment is not None:
-            from napari_autostructn2v.engine.experiment import check_folder
-
-            check_folder(self.extras.experiment)
-
-    def run(self, sources: Sequence[Source], stop: threading.Event) -> None:
+    def run(self, sources: Sequence[Source], stop: threading.Event) -> int:
+        """Train, write and tell; give the exit code."""
         from napari_autostructn2v.engine import pipeline
         from napari_autostructn2v.engine.experiment import Experiment
         from napari_autostructn2v.engine.sink import FileSink
@@ -91,28 +82,31 @@ class Job:
             kept = Experiment(self.extras.experiment, self.outputs, sources, settings)
             settings = kept.config
         sink = FileSink(self.outputs, self.overwrite, kept.stage_results if kept else None)
-        observers = [kept.observe] if kept else []
-        with Display() as display:
+        failures: list[int] = []
+        with Display(sink.kept) as display:
             running = pipeline.run(sources, settings, sink=sink, stop=stop)
-            last = last_event(running, *observers, display.show)
+            observers = [kept.observe] if kept else []
+            last = last_event(running, [*observers, display.show], failures)
         if isinstance(last, events.Failed) or last.stopped:
             self._keep_unfinished(sources, last.model)
         done = finished(last)
-        written = list(self.outputs)
-        if self.extras.save_model:
-            done.model.save(self.extras.save_model)
-            written.append(self.extras.save_model)
-        if self.extras.report:
-            write_json(self.extras.report, done.report)
-            written.append(self.extras.report)
-        if kept:
-            kept.finish(done.model, done.report)
-            written.append(kept.folder)
-        if self.extras.page:
-            self._draw(self.extras.page, sources[0], done)
-            written.append(self.extras.page)
+        extras = self.extras
+
+        def finish() -> None:
+            if kept:
+                kept.finish(done.model, done.report)
+
+        wanted: list[tuple[Path | None, Write]] = [
+            (extras.save_model, lambda: done.model.save(extras.save_model or "")),
+            (extras.report, lambda: write_json(extras.report or Path(), done.report)),
+            (extras.experiment, finish),
+            (extras.page, lambda: self._draw(extras.page or Path(), sources[0], done)),
+        ]
+        written = write_all(wanted, failures)
         say_quality(done.report["quality"])
-        say_written(written)
+        say_stage(done.model, settings.result)
+        say_written([*self.outputs, *written])
+        return worst(failures) if failures else DONE
 
     def _draw(self, page: Path, source: Source, done: events.Finished) -> None:
         """Draw the page of the first image."""
@@ -127,19 +121,41 @@ class Job:
     def _keep_unfinished(self, sources: Sequence[Source], model: Model | None) -> None:
         """Save the model so far, and tell how to go on from it."""
         from napari_autostructn2v.engine.io.readers import stem
+        from napari_autostructn2v.engine.script import as_command
 
         if model is None or not model.units:
             return
         out = self.outputs[0] if len(self.outputs) == 1 else self.outputs[0].parent
-        path = self.extras.save_model or _free(out.with_name(f"{stem(out)}.stopped.asn2v"))
-        model.save(path)
-        inputs = [str(source.path) for source in sources]
-        command = ["autostructn2v", "denoise", str(path), *inputs, "-o", str(out)]
-        if self.settings.axes is not None:
-            command += ["--axes", self.settings.axes]
+        name = stem(out) if len(self.outputs) == 1 else "model"
+        path = self.extras.save_model or free_name(
+            self.outputs[0].with_name(f"{name}.stopped.asn2v")
+        )
+        try:
+            model.save(path)
+        except InputError as error:
+            complain(error)
+            return
+        settings = self.settings
+        if settings.result not in model.stages:
+            settings = settings.model_copy(update={"result": "recommended"})
+        command = as_command(settings, [source.path for source in sources], out, path)
         if any(output.exists() for output in self.outputs):
-            command += ["--overwrite"]
-        say(f"the model so far is kept; to finish: {shlex.join(command)}")
+            command += " --overwrite"
+        say(f"the model so far is kept; to finish: {command}")
+
+
+def check_jobs(jobs: Sequence[Job], reads: Iterable[Path | None]) -> None:
+    """Find out what can't be written, before anything is trained."""
+    kept = [job for job in jobs if job.extras.experiment is not None]
+    logs = {job.settings.tensorboard for job in jobs if job not in kept}
+    check_outputs(
+        results=[path for job in jobs for path in job.outputs],
+        files=[path for job in jobs for path in job.extras.files],
+        experiments=[job.extras.experiment for job in kept if job.extras.experiment],
+        folders=[path for path in logs if path is not None],
+        reads=[path for path in reads if path is not None],
+        overwrite=any(job.overwrite for job in jobs),
+    )
 
 
 def run_each(
@@ -149,56 +165,65 @@ def run_each(
     settings: Config,
     overwrite: bool,
     stop: threading.Event,
-) -> None:
-    """Train a model for each file; a file that fails doesn't end the batch."""
+    reads: Sequence[Path | None] = (),
+) -> int:
+    """Train a model for each file; a file that fails doesn't end the batch. Give the exit code."""
     from napari_autostructn2v.engine.io.readers import stem
+    from napari_autostructn2v.engine.naming import distinct
     from napari_autostructn2v.engine.sink import output_paths
     from napari_autostructn2v.engine.source import find_files, open_source
 
     files = find_files(inputs)
-    failed: list[str] = []
-    crashed = False
+    failed: dict[Path, int] = {}
     good: list[tuple[Path, Source]] = []
     for file in files:
         try:
             with open_source(file, settings.axes) as source:
                 good.append((file, source))  # closed, it still has its name and path
-        except InputError as error:
-            failed.append(str(file))
-            complain(error)
+        except (InputError, OSError) as error:
+            failed[file] = tell(error)
     outputs = output_paths(output, [source for _, source in good])
+    names = distinct(f"{stem(path)}.json" for path in outputs)  # of a.tif and of a.zarr
     jobs = [
-        Job([path], extras.of(stem(path)) if len(files) > 1 else extras, settings, overwrite)
-        for path in outputs
+        Job([path], extras.of(stem(Path(name))) if len(files) > 1 else extras, settings, overwrite)
+        for path, name in zip(outputs, names, strict=True)
     ]
-    for job in jobs:
-        job.check()
+    check_jobs(jobs, [*files, *reads])
     for job, (file, _) in zip(jobs, good, strict=True):
         try:
             with open_source(file, settings.axes) as source:
-                job.run([source], stop)
-        except InputError as error:
-            failed.append(str(file))
-            complain(f"{file}: {error}")
+                code = job.run([source], stop)
         except typer.Exit:  # stopped
             raise
-        except Exception:  # noqa: BLE001 - a bug met on one file must not end the night's batch
-            failed.append(str(file))
-            traceback.print_exc()
-            crashed = True
-    if failed:
-        complain(f"{len(failed)} of {len(files)} inputs failed: {', '.join(failed)}")
-        raise typer.Exit(BUG if crashed else BAD_INPUT)
+        except Exception as error:  # noqa: BLE001 - one file must not end the night's batch
+            code = tell(error, str(file))
+        if code:
+            failed[file] = code
+    if not failed:
+        return DONE
+    complain(f"{len(failed)} of {len(files)} inputs failed: {', '.join(map(str, failed))}")
+    return worst(list(failed.values()))
 
 
 def last_event(
-    stream: Iterator[events.Event], *observers: Callable[[events.Event], None]
+    stream: Iterator[events.Event],
+    observers: Sequence[Callable[[events.Event], None]],
+    failures: list[int],
 ) -> events.Finished | events.Failed:
-    """Show every event to the observers and give the last."""
+    """Show every event to the observers and give the last.
+
+    The run is worth more than who watches it: an observer that fails is told of and left out, and
+    its exit code goes into `failures`.
+    """
+    watching = list(observers)
     try:
         for event in stream:
-            for observe in observers:
-                observe(event)
+            for observe in tuple(watching):
+                try:
+                    observe(event)
+                except Exception as error:  # noqa: BLE001
+                    watching.remove(observe)
+                    failures.append(tell(error))
             if isinstance(event, events.Finished | events.Failed):
                 return event
         raise RuntimeError("the run ended without a result")
@@ -206,9 +231,27 @@ def last_event(
         getattr(stream, "close", lambda: None)()  # an abandoned run leaves nothing behind
 
 
+def write_all(wanted: Iterable[tuple[Path | None, Write]], failures: list[int]) -> list[Path]:
+    """Write what has a path and give those written; one that fails costs only itself."""
+    written = []
+    for path, write in wanted:
+        if path is None:
+            continue
+        try:
+            write()
+            written.append(path)
+        except Exception as error:  # noqa: BLE001
+            failures.append(tell(error))
+    return written
+
+
 def finished(last: events.Finished | events.Failed) -> events.Finished:
     """Give the result of a run, or leave the way its end calls for."""
+    from napari_autostructn2v.engine.predict import is_out_of_memory
+
     if isinstance(last, events.Failed):
+        if is_out_of_memory(last.error):
+            raise InputError(last.message) from last.error
         raise last.error
     if last.stopped:
         say("stopped")
@@ -218,27 +261,26 @@ def finished(last: events.Finished | events.Failed) -> events.Finished:
 
 @contextmanager
 def stop_flag() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C (or SIGTERM) set the flag, and the second abort."""
+    """Let the first Ctrl-C, SIGTERM or closed terminal set the flag, and the second abort.
+
+    Under nohup a terminal may close.
+    """
     flag = threading.Event()
 
     def ask(_signal: int, _frame: object) -> None:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()
-        os.write(2, b"\nautostructn2v: stopping; Ctrl-C again aborts\n")
+        with suppress(OSError):
+            os.write(2, b"\nautostructn2v: stopping; Ctrl-C again aborts\n")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
+        numbers.append(hang_up)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield flag
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _free(path: Path) -> Path:
-    """Give the first of path, path-2, path-3 ... that does not exist."""
-    candidate, count = path, 1
-    while candidate.exists():
-        count += 1
-        candidate = path.with_name(f"{path.stem}-{count}{path.suffix}")
-    return candidate

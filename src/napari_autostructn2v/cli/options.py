@@ -12,10 +12,22 @@ import typer
 
 from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.paths import user_path
 
 
 def help_of(field: str, more: str = "") -> str:
     return f"{Config.model_fields[field].description}{more}."
+
+
+def _path(text: str) -> Path:
+    try:
+        return user_path(text)
+    except InputError as error:  # a `ValueError`, of which click would keep nothing
+        raise typer.BadParameter(str(error)) from error
+
+
+def path_option(*names: str, metavar: str, help: str) -> Any:  # noqa: A002 - typer's word
+    return typer.Option(*names, parser=_path, metavar=metavar, help=help)
 
 
 Inputs = Annotated[
@@ -23,9 +35,11 @@ Inputs = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="OUT", help="A .tif or .zarr, or a folder."),
+    path_option("-o", "--output", metavar="OUT", help="A .tif or .zarr, or a folder."),
 ]
-ModelFile = Annotated[Path, typer.Argument(metavar="M.asn2v", help="A trained model.")]
+ModelFile = Annotated[
+    Path, typer.Argument(parser=_path, metavar="M.asn2v", help="A trained model.")
+]
 Axes = Annotated[str | None, typer.Option(metavar="TYX", help=help_of("axes"))]
 BudgetText = Annotated[
     str | None,
@@ -36,9 +50,13 @@ BudgetText = Annotated[
 Seed = Annotated[int | None, typer.Option(help=help_of("seed"), show_default=False)]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help=help_of("device"))]
 Dtype = Annotated[str | None, typer.Option(metavar="TYPE", help=help_of("dtype"))]
+StageChoice = Annotated[
+    str | None,
+    typer.Option("--stage", metavar="recommended|stage1|stage2", help=help_of("result")),
+]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(metavar="C.json", help="A config, or a dictionary of the original autoStructN2V."),
+    path_option(metavar="C.json", help="A config, or a dictionary of the original autoStructN2V."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 
@@ -61,7 +79,7 @@ Region = Annotated[
 ]
 Dark = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Image of the camera without light; implies --source dark."),
+    path_option(metavar="FILE", help="Image of the camera without light; implies --source dark."),
 ]
 
 

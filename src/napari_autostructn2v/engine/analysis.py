@@ -26,7 +26,7 @@ _PAIRS = 4  # of planes
 _REPEATS = 0.1  # of the noise; less is not worth a word
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finding:
     """The noise, verdict and structural mask of one channel of one image.
 

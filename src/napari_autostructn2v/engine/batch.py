@@ -17,9 +17,12 @@ from napari_autostructn2v.engine.events import (
     Started,
     Stop,
     TileDone,
+    Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.io.readers import is_zarr, stem
 from napari_autostructn2v.engine.naming import distinct
+from napari_autostructn2v.engine.outputs import refuse_clashes
+from napari_autostructn2v.engine.paths import user_path
 from napari_autostructn2v.engine.source import find_files, open_source
 
 if TYPE_CHECKING:
@@ -38,11 +41,15 @@ class Job:
 
 @dataclass(frozen=True)
 class FileDone:
-    """The file number `image` is dealt with; `message` says in a sentence what became of it."""
+    """The file number `image` is dealt with; `message` says in a sentence what became of it.
+
+    `warnings` are what a run would have told by events.
+    """
 
     image: int
     outcome: Literal["done", "failed", "skipped", "stopped"]
     message: str
+    warnings: tuple[str, ...] = ()
 
 
 def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[Job]:
@@ -56,7 +63,7 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
     InputError
         If there is no image, a file is missing, or the folder is the one the images are in.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     home = folder.resolve()
     files = [file for file in find_files(images) if home not in file.resolve().parents]
     if not files:
@@ -77,6 +84,7 @@ def denoise_files(
     device: str = "auto",
     tile: int | None = None,
     dtype: str = "auto",
+    stage: str = "recommended",
     stop: Stop | None = None,
 ) -> Iterator[Event | FileDone]:
     """Denoise files one after the other with a trained model or model file.
@@ -85,20 +93,23 @@ def denoise_files(
     ------
     `Started`; for each file its tiles and then `FileDone`; at last `Finished`, or `Failed` if the
     batch cannot begin. `image` of an event is the number of its job. A result that exists is
-    skipped unless `overwrite`. After a stop the files that were not begun have no event.
+    skipped unless `overwrite`; no image is ever replaced. After a stop the files that were not
+    begun have no event.
     """
     from napari_autostructn2v.engine.model import Model
     from napari_autostructn2v.engine.train import choose_device
 
     stop = stop or Flag()
     try:
+        refuse_clashes([job.output for job in jobs], [job.image for job in jobs])
         trained = model if isinstance(model, Model) else Model.load(model)
+        trained.result(stage)
         chosen = str(choose_device(device))
     except InputError as error:
         yield Failed(error, str(error))
         return
     yield Started(tuple(job.image.name for job in jobs), chosen, "float32")
-    options = {"device": chosen, "tile": tile, "dtype": dtype}
+    options = {"device": chosen, "tile": tile, "dtype": dtype, "stage": stage}
     for index, job in enumerate(jobs):
         if stop.is_set():
             break
@@ -121,6 +132,7 @@ def _denoise(
     from napari_autostructn2v.engine import pipeline
     from napari_autostructn2v.engine.sink import FileSink
 
+    warnings: list[str] = []
     try:
         with open_source(job.image, axes) as source:
             sink = FileSink([job.output], overwrite)
@@ -128,12 +140,15 @@ def _denoise(
                 match event:
                     case TileDone():
                         yield event
+                    case Warning():
+                        warnings.append(event.message)
                     case Failed():
                         yield _failure(job, event.error, event.message)
                     case Finished(stopped=True):
-                        yield FileDone(0, "stopped", f"{job.output} was stopped half-way")
+                        left = "".join(f"; {path} has what was reached" for path in sink.kept)
+                        yield FileDone(0, "stopped", f"{job.output} was stopped half-way{left}")
                     case Finished():
-                        yield FileDone(0, "done", str(job.output))
+                        yield FileDone(0, "done", str(job.output), tuple(warnings))
     except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
         yield _failure(job, error, str(error) or type(error).__name__)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,23 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from napari_autostructn2v.engine import original
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import InputError, explain
+from napari_autostructn2v.engine.paths import regular_file, user_path
+
+_LARGEST = 2**26  # characters of a file: a mask as large as can be takes a fifth
 
 StageName = Literal["stage1", "stage2"]
+
 BudgetUnit = Literal["seconds", "steps", "epochs", "converged"]
 STAGES: tuple[StageName, ...] = ("stage1", "stage2")
 
 
+_MOST = 1e9  # of any unit of a budget: 30 years
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _UNITS: dict[str, tuple[BudgetUnit, float]] = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), ("seconds", 1.0)),
@@ -62,13 +69,15 @@ class Budget:
         match = _BUDGET.fullmatch(str(text).lower())
         if match is None or match[2] not in _UNITS or float(match[1]) <= 0:
             raise ValueError(
-                f"budget {text!r} is not understood; write for example 60s, 2min, 200steps, "
-                "20epochs or converged"
+                f"budget {reprlib.repr(text)} is not understood; write for example 60s, 2min, "
+                "200steps, 20epochs or converged"
             )
         unit, factor = _UNITS[match[2]]
         amount = float(match[1]) * factor
+        if amount > _MOST:
+            raise ValueError(f"budget {reprlib.repr(text)} is more than {_MOST:.0e} {unit}")
         if unit != "seconds" and not amount.is_integer():
-            raise ValueError(f"budget {text!r}: the number of {unit} must be whole")
+            raise ValueError(f"budget {reprlib.repr(text)}: the number of {unit} must be whole")
         return cls(unit, amount)
 
     def __str__(self) -> str:
@@ -88,6 +97,18 @@ def _field(default: Any, help_: str, *, unit: str = "", **bounds: Any) -> Any:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _nameable(cls, value: Any) -> Any:
+        """A path must be one that a disk can have, and that can be written down in JSON."""
+        if not isinstance(value, Path):
+            return value
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name {str(value)!r} is not UTF-8; rename the file") from None
+        return user_path(value)
 
 
 class Network(_Frozen):
@@ -289,7 +310,7 @@ class Config(_Frozen):
     budget: BudgetField = _field(Budget("seconds", 60.0), "How long to train, all stages together")
     seed: int = _field(0, "Seed of every random choice", ge=0, le=2**63 - 1)
     device: str = _field(
-        "auto", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"
+        "auto", "auto, cpu, cuda, cuda:N or mps", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,2})?)$"
     )
     axes: str | None = _field(
         None, "Names of the image's axes in stored order, for example TYX; default: from the file"
@@ -345,11 +366,11 @@ class Config(_Frozen):
     def parse(cls, values: Mapping[str, Any]) -> Config:
         """Build a config, raising `InputError` with one sentence instead of a report."""
         values = dict(values)
-        base = PRESETS.get(preset := values.pop("preset", DEFAULT_PRESET))
-        if base is None:
-            raise InputError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        preset = values.pop("preset", DEFAULT_PRESET)
+        if preset not in tuple(PRESETS):
+            raise InputError(f"preset {reprlib.repr(preset)} is not one of {', '.join(PRESETS)}")
         try:
-            return cls.model_validate(_merge(base, values))
+            return cls.model_validate(_merge(PRESETS[preset], values))
         except ValidationError as error:
             raise InputError(explain(error)) from error
 
@@ -359,15 +380,26 @@ class Config(_Frozen):
 
         What the file leaves out is the preset's; the original's dictionary has defaults of its own.
         """
+        path = regular_file(path, "config")
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = json.loads(_text(path))
+            if not isinstance(values, dict):
+                raise InputError(f"config {path} holds a {type(values).__name__}, not an object")
+            if "input_dir" in values:
+                return cls.from_autostructn2v(values)
+            return cls.parse({**({"preset": preset} if preset else {}), **values})
+        except InputError:
+            raise
         except (OSError, ValueError) as error:
             raise InputError(f"config {path} cannot be read as JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"config {path} holds a {type(values).__name__}, not an object")
-        if "input_dir" in values:
-            return cls.from_autostructn2v(values)
-        return cls.parse({**({"preset": preset} if preset else {}), **values})
+        except RecursionError:
+            raise InputError(f"config {path} is nested too deeply to be one") from None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files besides the images that a run reads."""
+        given = (self.stage1_model, self.structure.mask_file, self.structure.dark_file)
+        return [path for path in given if path is not None]
 
     @classmethod
     def from_autostructn2v(cls, values: Mapping[str, Any]) -> Config:
@@ -384,18 +416,12 @@ class Config(_Frozen):
         return cls.parse({"preset": "autostructn2v", **original.translate(values)})
 
 
-def explain(error: ValidationError) -> str:
-    """Turn a pydantic report into one sentence a user can act on."""
-    parts = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key {where!r}")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            value = "" if item["type"] == "value_error" else f" (got {item['input']!r})"
-            parts.append(f"{where}: {message}{value}" if where else message + value)
-    return "config: " + "; ".join(parts)
+def _text(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise InputError(f"config {path} is larger than {_LARGEST >> 20} MiB; it is no config")
+    return text
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

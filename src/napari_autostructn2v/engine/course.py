@@ -56,7 +56,7 @@ _BEYOND = 100.0  # times the largest grey value, about the mean: no image is lik
 _CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 
 
-@dataclass
+@dataclass(eq=False)
 class Course:
     """One network's way: `unit`, `history` and `report` fill as `train` is walked.
 
@@ -70,6 +70,8 @@ class Course:
     history
         Of each network in `unit`: name, steps, seconds, loss and threads, those of earlier runs
         added up.
+    same_structure
+        Whether the mask is to be found as it was in the earlier run: then it is kept.
     report
         The same of each stage that was trained, of this run alone.
     quality
@@ -86,6 +88,7 @@ class Course:
     waiting: int
     unit: Unit
     history: dict[StageName, dict[str, Any]]
+    same_structure: bool
     previewer: Previewer | None
     report: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +98,8 @@ class Course:
     def train(self, finding: Finding, stop: Stop) -> Iterator[Event]:
         """Stage 1, then the mask, then Stage 2; either may be left out, or kept as it is."""
         config = self.config
-        late = config.structure.mask_source == "stage1"  # the mask is known only after Stage 1
+        # The mask is known only after Stage 1.
+        late = config.structure.mask_source == "stage1" and not self._goes_on()
         if late and not self._has_first():
             raise InputError(
                 "mask_source is 'stage1' but there is no Stage 1: set run_stage1, or start from a "
@@ -226,6 +230,10 @@ class Course:
             stage, found.verdict, found.sentence, halfway, mask, repaired, self.channel
         )
 
+    def _goes_on(self) -> bool:
+        """Whether Stage 2 has a mask already, and nothing else is asked for by now."""
+        return self.same_structure and "stage2" in self.unit.networks
+
     def _has_first(self) -> bool:
         return self.config.trains("stage1") or "stage1" in self.unit.networks
 
@@ -242,12 +250,13 @@ class Course:
             networks.pop("stage2", None)
             self.history.pop("stage2", None)
         self.unit = Unit(
-            networks, mask, finding.noise.rho, finding.noise.sigma, finding.verdict.name
-        )
+            networks, mask, finding.noise.rho, finding.noise.sigma, finding.verdict.name,
+            channel=self.channel,
+        )  # fmt: skip
 
     def _mask(self, finding: Finding) -> Array:
         structure = self.config.structure
-        mask = finding.mask
+        mask = self.unit.mask if self._goes_on() else finding.mask
         if structure.mask_source == "file":
             assert structure.mask_file is not None
             mask = read_mask(structure.mask_file)

@@ -43,7 +43,7 @@ class Started:
     precision: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseMeasured:
     """The noise of one channel of one image.
 
@@ -59,7 +59,7 @@ class NoiseMeasured:
     verdict: str
     leak: float
     sentence: str
-    finding: Finding | None = field(default=None, repr=False, compare=False)
+    finding: Finding | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Place:
     region: Region
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preview:
     """What the network makes of a place so far: (h, w) float32, in grey values."""
 
@@ -97,7 +97,7 @@ class Preview:
     place: Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskFound:
     """The structural mask (odd sides, centre hidden) that Stage 2 trains with."""
 
@@ -108,7 +108,7 @@ class MaskFound:
     channel: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checked:
     """What a network takes away was compared with the measured noise.
 

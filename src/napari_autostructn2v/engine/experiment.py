@@ -17,23 +17,11 @@ import numpy.typing as npt
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.files import write_json, write_tiff
+from napari_autostructn2v.engine.files import beside, write_json, write_tiff
 from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.outputs import check_outputs
 from napari_autostructn2v.engine.patches import split
 from napari_autostructn2v.engine.source import Source
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that already holds something: an experiment is never overwritten.
-
-    Raises
-    ------
-    InputError
-        If `folder` is a file or not empty.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no empty folder; name a new one")
 
 
 class Experiment:
@@ -45,7 +33,7 @@ class Experiment:
     def __init__(
         self, folder: Path, outputs: Sequence[Path], sources: Sequence[Source], config: Config
     ) -> None:
-        check_folder(folder)
+        check_outputs(experiments=[folder])
         self.folder = folder
         self.config = config
         if importlib.util.find_spec("tensorboard"):
@@ -106,7 +94,8 @@ class Experiment:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copy2(source, target)
+    with beside(target) as part:
+        if source.is_dir():
+            shutil.copytree(source, part)
+        else:
+            shutil.copy2(source, part)

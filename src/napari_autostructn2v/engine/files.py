@@ -1,33 +1,117 @@
-"""Writes small files so that they are whole or not there."""
+"""Writes files so that they are whole or not there, under hidden names until they are."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+import platform
+import re
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import tifffile
 
 from napari_autostructn2v.engine.errors import InputError
+
+_HIDDEN = re.compile(r"\.autostructn2v-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{8})-\d+\.part")
+_PROCESS = secrets.token_hex(4)  # a number alone may have been a dead process's before
+_count = itertools.count()
+
+
+def hidden(path: Path) -> Path:
+    """Give a hidden name beside `path` that is nobody else's, and clear what the dead have left.
+
+    The folder is made if it is missing. The name tells machine and process, so that a later run
+    knows what no process works on any more.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a folder that can be written but not listed
+        for left in filter(_is_dead, os.listdir(path.parent)):
+            remove(path.parent / left)
+    name = f".autostructn2v-{_machine()}-{os.getpid()}-{_PROCESS}-{next(_count)}.part"
+    return path.with_name(name)
+
+
+def _is_dead(name: str) -> bool:
+    """Whether a hidden name is that of a process of this machine which has ended."""
+    found = _HIDDEN.fullmatch(name)
+    if found is None or found[1] != _machine():
+        return False
+    pid = int(found[2])
+    return found[3] != _PROCESS if pid == os.getpid() else not psutil.pid_exists(pid)
+
+
+def _machine() -> str:
+    """Where a process's number means something: the computer, and the container on it."""
+    space = ""
+    with suppress(OSError, AttributeError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def free_name(path: Path, mark: str = "") -> Path:
+    """Give the first that does not exist of a.mark.tif, a.mark-2.tif, ... for a.tif."""
+    numbers = ("" if number == 1 else f"-{number}" for number in itertools.count(1))
+    names = (path.with_name(f"{path.stem}{mark}{number}{path.suffix}") for number in numbers)
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def replace(part: Path, path: Path) -> None:
+    """Give a finished file or folder its name; an old folder steps aside under a visible one.
+
+    A file never takes the place of a folder.
+    """
+    if not (part.is_dir() and path.is_dir()):
+        os.replace(part, path)
+        return
+    aside = free_name(path, ".old")
+    os.replace(path, aside)
+    try:
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):  # another run was faster: then both old ones can be seen
+            os.replace(aside, path)
+        raise
+    doomed = hidden(path)
+    os.replace(aside, doomed)
+    remove(doomed)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Give a hidden name beside `path`; what is written there takes its name at the end.
 
-    The folder is made if it is missing.
+    Raises
+    ------
+    InputError
+        If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        part = hidden(path)
+        try:
+            yield part
+            replace(part, path)
+        finally:
+            remove(part)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -39,29 +123,6 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def write_tiff(path: Path, image: Any) -> None:
     with beside(path) as part:
         tifffile.imwrite(part, image)
-
-
-def check_outputs(paths: Iterable[Path | None], overwrite: bool) -> None:
-    """Find out, before any work is done, which of the files that are wanted can't be written.
-
-    Raises
-    ------
-    InputError
-        If one is a folder, exists (and `overwrite` is false) or cannot be written.
-    """
-    for path in paths:
-        if path is None:
-            continue
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a file")
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} exists; choose another name or --overwrite")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _finite(value: Any) -> Any:

@@ -22,7 +22,7 @@ _SMOOTHING = 4.0  # px; gradients of this scale tell signal from noise
 _STEEPER = 1.5  # times the flattest third: no longer flat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Surface:
     """A block of an image with what is looked at more than once.
 
@@ -51,7 +51,7 @@ class Surface:
         return cls(image, finite, _slope(image), level)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlatTiles:
     """The flattest tiles of each intensity stratum.
 
@@ -78,7 +78,7 @@ class FlatTiles:
         return remove_plane(self.values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Tile:
     values: Array
     steepness: float

@@ -42,7 +42,4 @@ def write_mask(path: Path, mask: Array) -> None:
     InputError
         If the file cannot be written.
     """
-    try:
-        write_tiff(path, mask)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_tiff(path, mask)

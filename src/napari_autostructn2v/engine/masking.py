@@ -23,7 +23,7 @@ _DRAWS = 3
 _NOISE_RANGE = 2.0  # standard deviations; structN2V's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Masking:
     """How a batch of patches is hidden.
 

@@ -22,6 +22,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.paths import regular_file, user_path
 from napari_autostructn2v.engine.traits import Wave
 
 Array = npt.NDArray[Any]
@@ -30,11 +31,11 @@ FORMAT = 1
 _LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """The networks of one channel, or of all channels, with what they were trained for.
 
-    `recommended` is the stage that was judged best, if any was judged.
+    `recommended` is the stage that was judged best, if any was judged; `channel` is None for all.
     """
 
     networks: Mapping[StageName, UNet] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Unit:
     sigma: float = 0.0
     verdict: str = ""
     recommended: StageName | None = None
+    channel: int | None = None
 
     @property
     def best(self) -> StageName:
@@ -57,7 +59,7 @@ class Unit:
         return next(self.networks[name] for name in reversed(upto) if name in self.networks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A trained model: `units` has one entry, or one for each channel.
 
@@ -72,7 +74,19 @@ class Model:
     waves: tuple[Wave | None, ...] = ()
 
     def unit(self, channel: int) -> Unit:
-        return self.units[channel if len(self.units) > 1 else 0]
+        """What there is for a channel.
+
+        Raises
+        ------
+        InputError
+            If its training was stopped before it had a network.
+        """
+        for unit in self.units:
+            if unit.channel in (None, channel):
+                return unit
+        raise InputError(
+            f"the model has no network for channel {channel}: its training was stopped before"
+        )
 
     @property
     def stages(self) -> tuple[StageName, ...]:
@@ -189,7 +203,7 @@ class Model:
         InputError
             If the folder cannot be written.
         """
-        path = Path(path)
+        path = user_path(path)
         weights, arrays = {}, {}
         for index, unit in enumerate(self.units):
             arrays[f"{index}.mask"] = np.ascontiguousarray(unit.mask, np.uint8)
@@ -202,7 +216,12 @@ class Model:
             "mean": self.normalisation.mean,
             "std": self.normalisation.std,
             "units": [
-                {"verdict": unit.verdict, "sigma": unit.sigma, "recommended": unit.recommended}
+                {
+                    "verdict": unit.verdict,
+                    "sigma": unit.sigma,
+                    "recommended": unit.recommended,
+                    "channel": unit.channel,
+                }
                 for unit in self.units
             ],
             "provenance": dict(self.provenance),
@@ -215,14 +234,13 @@ class Model:
             "arrays.safetensors": safetensors.numpy.save(arrays),
         }
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in members.items():
-                archive.writestr(name, content)
-        try:
-            with beside(path) as part:
-                part.write_bytes(buffer.getvalue())
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+                entry = zipfile.ZipInfo(name)  # of 1980: zip knows no year before that
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+        with beside(path) as part:
+            part.write_bytes(buffer.getvalue())
         return path
 
     @classmethod
@@ -234,6 +252,7 @@ class Model:
         InputError
             If it is missing, damaged, not a model, or written by a newer version.
         """
+        path = regular_file(path, "model")
         try:
             with zipfile.ZipFile(path) as archive:
                 if any(member.file_size > _LARGEST for member in archive.infolist()):
@@ -259,8 +278,6 @@ class Model:
             )
         except InputError:
             raise
-        except FileNotFoundError as error:
-            raise InputError(f"model {path} does not exist") from error
         except (
             zipfile.BadZipFile, safetensors.SafetensorError, OSError, KeyError, TypeError,
             ValueError, RuntimeError, EOFError, NotImplementedError,
@@ -292,5 +309,7 @@ def _unit(
         rho=arrays[f"{index}.autocorrelation"],
         sigma=float(about["sigma"]),
         verdict=str(about["verdict"]),
-        recommended=about.get("recommended"),  # not in files of version 0.1.0
+        # Not in files of version 0.1.0.
+        recommended=about.get("recommended"),
+        channel=about.get("channel", index if config.network_per_channel else None),
     )

@@ -41,7 +41,7 @@ _FLOOR = 0.1  # of the variance of tiles with structure must be noise of its own
 _MOVES = 0.1  # of what changes, explained by a movement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noise:
     """The noise of one channel, as measured.
 

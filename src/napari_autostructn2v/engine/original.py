@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,11 +106,12 @@ def translate(values: Mapping[str, Any]) -> dict[str, Any]:
             put(key, _of_run(key, value))
             continue
         if not isinstance(value, Mapping):
-            raise InputError(f"config: {key} must be an object (got {value!r})")
+            raise InputError(f"config: {key} must be an object (got {reprlib.repr(value)})")
         for name, item in value.items():
             put(f"{key}.{name}", _of_stage(key, name, item))
     if unknown:
-        raise InputError(f"config: autoStructN2V has no key {', '.join(map(repr, unknown))}")
+        keys = ", ".join(map(reprlib.repr, unknown[:5]))
+        raise InputError(f"config: autoStructN2V has no key {keys}")
     return result
 
 
@@ -127,7 +129,7 @@ def _of_stage(stage: str, key: str, value: Any) -> _Found | None:
         return (stage, "augmentation"), "all" if value else "none"
     if key == "masking_strategy":
         if value not in (0, 1, 2):
-            raise InputError(f"config: {stage}.{key} must be 0, 1 or 2 (got {value!r})")
+            raise InputError(f"config: {stage}.{key} must be 0, 1 or 2 (got {reprlib.repr(value)})")
         return (stage, "replacement"), _REPLACEMENTS[int(value)]
     if stage == "stage2" and key == "extractor":
         return ("structure", "ring"), value
@@ -136,7 +138,8 @@ def _of_stage(stage: str, key: str, value: Any) -> _Found | None:
     if stage == "stage2" and key == "mask_source":
         if value not in tuple(_SOURCES):
             raise InputError(
-                f"config: {stage}.{key} must be one of {', '.join(_SOURCES)} (got {value!r})"
+                f"config: {stage}.{key} must be one of {', '.join(_SOURCES)} "
+                f"(got {reprlib.repr(value)})"
             )
         return ("structure", "mask_source"), _SOURCES[value]
     return None

@@ -20,6 +20,7 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
+from napari_autostructn2v.engine.fit import misfit
 from napari_autostructn2v.engine.guard import State, guarded
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.patches import Normalisation
@@ -63,7 +64,8 @@ def run(
     start
         A model to go on from, whose normalisation is kept. A stage that `config` trains continues
         from its weights, if it has that stage with the same network and, for Stage 2, the same
-        mask; a stage that `config` does not train is kept as it is. Goes before `stage1_model`.
+        mask, which is its own where `config.structure` is; a stage that `config` does not train is
+        kept as it is. Goes before `stage1_model`.
     onto
         The images that results are written for; default: `images`.
     preview
@@ -109,11 +111,14 @@ def _run(
     if config.network_per_channel:
         channels = list(range(max(source.channels for source in sources)))
     _check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
+    if start and start.units:
+        yield from _misfits(start, sources)
     previewer = preview and Previewer(preview, shown, normalisation, device, stop)
     courses = [
         Course(
             config, sources, channel, normalisation, device, precision, len(channels),
-            len(channels) - 1 - index, *take_over(start, config, index, channel), previewer,
+            len(channels) - 1 - index, *take_over(start, config, channel),
+            start is not None and start.config.structure == config.structure, previewer,
         )
         for index, channel in enumerate(channels)
     ]  # fmt: skip
@@ -203,11 +208,18 @@ def _apply(
     _check_channels(sources, len(model.normalisation.mean))
     if not model.units:
         raise InputError("the model holds no network: its training was stopped before it began")
-    if model.config.network_per_channel:  # a stopped training may have left channels out
-        _check_channels(sources, len(model.units))
+    for channel in range(max(source.channels for source in sources)):
+        model.unit(channel)  # a stopped training may have left it out
     yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
+    yield from _misfits(model, sources)
     yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)
     return events.Finished(model, stop.is_set())
+
+
+def _misfits(model: Model, sources: Sequence[Source]) -> Iterator[events.Warning]:
+    for source in sources:
+        if found := misfit(model, source):
+            yield events.Warning(found)
 
 
 def denoise(
@@ -258,7 +270,9 @@ def denoise(
 
 def consume(stream: Iterable[Event]) -> events.Finished:
     """Drive a run to its end; raise the error it failed with."""
-    *_, last = stream
+    last = None
+    for last in stream:  # noqa: B007 - only the last is kept: previews are images
+        pass
     if isinstance(last, events.Failed):
         raise last.error
     assert isinstance(last, events.Finished)

@@ -64,11 +64,16 @@ def report(
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
         "stages": [stage for course in courses for stage in course.report],
         "quality": _quality(courses),
+        "result": model.result(config.result) if _has_result(config, model) else None,
         "seconds": round(time.monotonic() - began, 3),
         "device": str(device),
         "versions": _versions(),
         "config": config.model_dump(mode="json"),
     }
+
+
+def _has_result(config: Config, model: Model) -> bool:
+    return config.result in (*model.stages, "recommended" if model.units else None)
 
 
 def _quality(courses: Sequence[Course]) -> dict[str, Any]:

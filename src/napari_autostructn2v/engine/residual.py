@@ -51,7 +51,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Check:
     """What the residual says.
 
@@ -191,7 +191,7 @@ def _excess(energies: Array, drawn: Array, flat: float) -> float:
     return float(ratios[0] / reference - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Comparison:
     """The residual's correlation against that of drawn noise.
 

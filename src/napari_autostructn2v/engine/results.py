@@ -12,6 +12,7 @@ from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Stop
+from napari_autostructn2v.engine.fit import Clipping
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
@@ -38,16 +39,19 @@ def write(
     result = model.result(wanted)
     for index, image in enumerate(sources):
         source = without_waves(image, model.waves)
-        kind = result_dtype(dtype, source, min(unit.sigma for unit in model.units))
+        sigma = min(unit.sigma for unit in model.units)
+        kind = result_dtype(dtype, source, sigma)
         for name in model.stages:
             target = sink.open(index, source, name, kind, final=name == result)
             if target is None:
                 continue
             networks = model.networks(wanted if name == result else name, source.channels)
+            clipping = Clipping(image, kind, sigma)
             try:
                 yield from _fill(
-                    networks, model.normalisation, index, source, name, target, device, tile, stop
-                )
+                    networks, model.normalisation, index, source, name, target, device, tile, stop,
+                    clipping,
+                )  # fmt: skip
             except InputError:  # a full disk, a damaged image: nothing half-written stays behind
                 target.discard()
                 raise
@@ -58,6 +62,8 @@ def write(
                 target.keep_partial()
                 return
             target.commit()
+            if name == result and (lost := clipping.sentence):
+                yield events.Warning(lost)
 
 
 def _fill(
@@ -70,6 +76,7 @@ def _fill(
     device: torch.device,
     tile: int | None,
     stop: Stop,
+    clipping: Clipping,
 ) -> Iterator[Event]:
     total = None
     done = 0
@@ -81,6 +88,7 @@ def _fill(
             network, source, plane, normalisation, side, device, stop
         ):
             target.write(plane, region, block)
+            clipping.look(plane, region, block)
             done += 1
             total = max(total or 0, done + left + (source.planes - plane - 1) * (left + 1))
             yield events.TileDone(stage, image, plane, region, done, total)

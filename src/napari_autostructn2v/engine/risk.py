@@ -43,7 +43,7 @@ _UNEXPLAINED, _BY_CHANCE = 1.5, 0.0293  # standard deviations; what noise exceed
 _ROUNDS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
     """What is seen of blocks when noise is added to them again and again; N tiles.
 
@@ -177,7 +177,7 @@ def _octaves(image: Array) -> Array:
     return octaves
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Risk:
     """What the residual says of noise and loss.
 

@@ -43,8 +43,9 @@ sink = FileSink(output_paths({output!r}, sources))
 consume(apply(model, sources, sink=sink{options}))
 '''
 
-_OF_RUN = ("budget", "axes", "seed", "device", "dtype")  # what `run` has an option for
-_OF_DENOISE = ("tile", "axes", "device", "dtype")
+_OF_RUN = ("budget", "axes", "seed", "device", "dtype", "result")  # what `run` has an option for
+_OF_DENOISE = ("tile", "axes", "device", "dtype", "result")
+_NAMES = {"result": "stage"}  # of options that are called otherwise than the config's fields
 
 
 def as_script(
@@ -78,7 +79,7 @@ def as_script(
             config=f"Config.parse({_dict(chosen)})" if chosen else "Config()", **words
         )
     given = {name: chosen[name] for name in _OF_DENOISE if name in chosen and name != "axes"}
-    options = "".join(f", {name}={value!r}" for name, value in given.items())
+    options = "".join(f", {_NAMES.get(name, name)}={value!r}" for name, value in given.items())
     return _APPLY.format(model=str(model), axes=config.axes, options=options, **words)
 
 
@@ -99,7 +100,7 @@ def as_command(
         line = ["autostructn2v", "denoise", _argument(model), *images, "-o", _argument(output)]
     for name in _OF_RUN if model is None else _OF_DENOISE:
         if name in chosen:
-            line += [f"--{name}", str(chosen.pop(name))]
+            line += [f"--{_NAMES.get(name, name)}", str(chosen.pop(name))]
     if model is not None:
         return shlex.join(line)
     structure = chosen.get("structure", {})

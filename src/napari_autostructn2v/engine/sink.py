@@ -12,15 +12,12 @@ import numpy.typing as npt
 
 from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.io.file_target import (
-    SUFFIXES,
-    FileTarget,
-    check_output,
-    refuse_inputs,
-)
+from napari_autostructn2v.engine.io.file_target import FileTarget
 from napari_autostructn2v.engine.io.readers import is_zarr
 from napari_autostructn2v.engine.io.target import Array, Region, Target, cast, place
 from napari_autostructn2v.engine.naming import distinct, file_stem
+from napari_autostructn2v.engine.outputs import SUFFIXES, check_outputs, refuse_clashes
+from napari_autostructn2v.engine.paths import user_path
 from napari_autostructn2v.engine.source import Source
 
 __all__ = ["ArraySink", "FileSink", "Region", "Sink", "Target", "cast", "output_paths"]
@@ -101,7 +98,8 @@ class FileSink:
     """Writes final results to `outputs`, those of stages to `every_stage[stage]`, by image.
 
     A result that is both goes to `outputs` alone. Missing folders are made when the first tile
-    is due. Files are filled beside their final place, under a hidden name.
+    is due. Files are filled beside their final place, under a hidden name. `kept` names what was
+    kept elsewhere: results half-way at a stop, and whole ones whose place was taken meanwhile.
 
     Raises
     ------
@@ -116,19 +114,15 @@ class FileSink:
         overwrite: bool = False,
         every_stage: Mapping[StageName, Sequence[str | Path]] | None = None,
     ) -> None:
-        self.outputs = tuple(Path(path) for path in outputs)
+        self.outputs = tuple(user_path(path) for path in outputs)
         self.overwrite = overwrite
         self.every_stage = {
-            stage: tuple(Path(path) for path in paths)
+            stage: tuple(user_path(path) for path in paths)
             for stage, paths in (every_stage or {}).items()
         }
+        self.kept: list[Path] = []
         everything = [*self.outputs, *(p for paths in self.every_stage.values() for p in paths)]
-        seen: set[Path] = set()
-        for path in everything:
-            check_output(path, overwrite)
-            if (place := path.resolve()) in seen:
-                raise InputError(f"two results would be written to {path}; give each its own name")
-            seen.add(place)
+        check_outputs(results=everything, overwrite=overwrite)
 
     def open(
         self, image: int, source: Source, stage: StageName, dtype: np.dtype[Any], final: bool
@@ -139,8 +133,8 @@ class FileSink:
             path = self.every_stage[stage][image]
         else:
             return None
-        refuse_inputs([path], [source])
-        return FileTarget(path, source, np.dtype(dtype), self.overwrite)
+        refuse_clashes([path], _files(source))
+        return FileTarget(path, source, np.dtype(dtype), self.overwrite, self.kept)
 
 
 def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
@@ -155,7 +149,7 @@ def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
         If `out` is a file name for several inputs, has an unknown suffix, or a result would
         replace an input.
     """
-    out = Path(out)
+    out = user_path(out)
     if out.suffix.lower() in SUFFIXES:
         if len(sources) > 1:
             raise InputError(f"{out} is one file for {len(sources)} inputs; name a folder")
@@ -164,8 +158,12 @@ def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
         raise InputError(f"{out}: results are written as .tif or .zarr, not {out.suffix}")
     else:
         paths = [out / name for name in distinct(map(_file_name, sources))]
-    refuse_inputs(paths, sources)
+    refuse_clashes(paths, _files(*sources))
     return paths
+
+
+def _files(*sources: Source) -> list[Path]:
+    return [source.path for source in sources if source.path is not None]
 
 
 def _file_name(source: Source) -> str:

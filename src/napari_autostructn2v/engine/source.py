@@ -18,6 +18,7 @@ from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
+from napari_autostructn2v.engine.paths import user_path
 
 __all__ = ["Metadata", "Source", "as_source", "find_files", "find_sources", "open_source"]
 
@@ -242,13 +243,13 @@ def open_source(path: str | Path, axes: str | None = None) -> Source:
     InputError
         If there is no such file, or it is not an image, damaged or rgb.
     """
-    path = Path(path)
+    path = user_path(path)
     stored = readers.read(path, axes)
     try:
         return Source(
             stored.data,
             stored.axes,
-            name=readers.stem(path),
+            name=readers.stem(path).encode("utf-8", "replace").decode(),  # any bytes may be a name
             metadata=stored.metadata,
             path=path,
             close=stored.close,

@@ -28,15 +28,13 @@ def load_stage1(path: Path) -> Model:
     return replace(model, units=tuple(_only(unit, ["stage1"]) for unit in model.units))
 
 
-def take_over(
-    start: Model | None, config: Config, index: int, channel: int | None
-) -> tuple[Unit, History]:
+def take_over(start: Model | None, config: Config, channel: int | None) -> tuple[Unit, History]:
     """What a network begins from: the unit of its channel, or the one that all share.
 
     A stage that `config` would train with another network is left out. The history has the
     start's record of each stage that is not.
     """
-    unit = _unit(start, config, index)
+    unit = replace(_unit(start, channel), channel=channel)
     usable = [
         stage
         for stage, network in unit.networks.items()
@@ -51,13 +49,9 @@ def take_over(
     return _only(unit, usable), history
 
 
-def _unit(start: Model | None, config: Config, index: int) -> Unit:
-    if start is None or not start.units:
-        return Unit()
-    if not start.config.network_per_channel:
-        return start.units[0]
-    own = config.network_per_channel and index < len(start.units)
-    return start.units[index] if own else Unit()
+def _unit(start: Model | None, channel: int | None) -> Unit:
+    known = start.units if start else ()
+    return next((unit for unit in known if unit.channel in (None, channel)), Unit())
 
 
 def _only(unit: Unit, stages: Iterable[StageName]) -> Unit:

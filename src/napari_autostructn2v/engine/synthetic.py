@@ -37,7 +37,7 @@ _DARK, _BRIGHT = 1400.0, 3400.0
 _BACKGROUND = 0.05  # light that reaches even the dark, as a share of the brightest (Poisson)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """A clean image, the same image with noise, and what that noise is.
 

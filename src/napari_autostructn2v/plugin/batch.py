@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +141,15 @@ class BatchPanel(QWidget):
         self.stop_button.setEnabled(run is not None and not run.is_stopping)
 
     def _on_found(self, jobs: list[Job]) -> None:
-        self.files.set_jobs(jobs)
+        self._show_jobs(jobs)
         self._update()
+
+    def _show_jobs(self, jobs: Sequence[Job]) -> None:
+        """Show files that wait; what was said of others goes."""
+        self.files.set_jobs(jobs)
+        self.bar.setValue(0)
+        self.summary.say("")
+        self.detail.say("")
 
     def _show_detail(self, current: QModelIndex) -> None:
         self.detail.say(self.files.message(current.row()) if current.isValid() else "")
@@ -150,8 +157,7 @@ class BatchPanel(QWidget):
     def _start(self) -> None:
         if self._run is not None:
             return
-        self.files.set_jobs(self.files.jobs)
-        self.bar.setValue(0)
+        self._show_jobs(self.files.jobs)
         self.summary.say("Starting")
         self._run = Run(self._engine(), "Denoise files")
         self._run.event.connect(self._on_event)
@@ -167,7 +173,10 @@ class BatchPanel(QWidget):
         overwrite = self.overwrite.isChecked()
 
         def begin(stop: StopFlag) -> Iterator[Event | FileDone]:
-            options = {"device": config.device, "tile": config.tile, "dtype": config.dtype}
+            options = {
+                "device": config.device, "tile": config.tile, "dtype": config.dtype,
+                "stage": config.result,
+            }  # fmt: skip
             return denoise(model, jobs, overwrite=overwrite, stop=stop, **options)
 
         return begin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ class Canvas(QObject):
         """Note what is there before a run."""
         self._adds_noise = not self.noise.are_shown
 
-    def sink(self, images: Sequence[LayerSnapshot], wanted: Phase | None = None) -> LayerSink:
-        """Make the sink of the next run."""
+    def sink(self, images: Sequence[LayerSnapshot], wanted: Collection[Phase]) -> LayerSink:
+        """Make the sink of the next run; it shows final results, and those of stages `wanted`."""
         self._sink = LayerSink(self.viewer, images, wanted)
         self._sink.shown.connect(self.comparison.add)
         return self._sink
@@ -75,9 +75,14 @@ class Canvas(QObject):
         if self._adds_noise:
             self.noise.hide()
 
-    def finish(self, recommended: Phase | None) -> list[Path]:
-        """Show the results a last time, of each image the recommended one; gives their files."""
-        shown = [] if self._sink is None else self._sink.close(recommended)
+    def judge(self, report: Mapping[str, Any]) -> None:
+        """Note what the present run says of its results."""
+        if self._sink is not None:
+            self.comparison.judge(self._sink.layers, report)
+
+    def finish(self) -> list[Path]:
+        """Show the results a last time, of each image the final one; gives their files."""
+        shown = [] if self._sink is None else self._sink.close()
         if self._live is not None:
             self._live.close()
             self._live.deleteLater()

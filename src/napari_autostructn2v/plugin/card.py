@@ -36,6 +36,9 @@ class QualityCard(QWidget):
         self.check.setWordWrap(True)
         # A long sentence must not widen the panel.
         self.check.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.of = _label()
+        self.of.setWordWrap(True)
+        self.of.setSizePolicy(self.check.sizePolicy())
         self.check.setToolTip(
             "What the result took away, compared with the noise that was measured beforehand"
         )
@@ -48,17 +51,25 @@ class QualityCard(QWidget):
         self.table.setVerticalSpacing(3)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.of)
         layout.addLayout(top)
         layout.addLayout(self.table)
-        self.clear()
-
-    def clear(self) -> None:
+        self._shown: tuple[Mapping[str, Any], str] | None = None
         self.show_quality({})
 
-    def show_quality(self, quality: Mapping[str, Any]) -> None:
-        """Show the report's `quality`: `stages`, `recommended`, `check`, `meaning`."""
+    def show_quality(self, quality: Mapping[str, Any], of: str = "") -> None:
+        """Show the report's `quality`: `stages`, `recommended`, `check`, `meaning`.
+
+        `of` names the image that was judged.
+        """
+        if (quality, of) == self._shown:
+            return
+        self._shown = quality, of
         while (item := self.table.takeAt(0)) is not None:
+            item.widget().hide()  # it may be a while until Qt deletes it
             item.widget().deleteLater()
+        self.of.setText(f"The result of {of}")
+        self.of.setVisible(bool(of))
         check = quality.get("check") or {}
         sentence = str(check.get("sentence", ""))
         self._sign = _SIGN.get(str(check.get("verdict")), _WRONG)

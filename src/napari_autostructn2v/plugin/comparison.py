@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from napari.layers import Image
@@ -17,11 +18,12 @@ from napari_autostructn2v.plugin.reading import LayerSnapshot
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A result and the image it is of, both in the viewer."""
+    """A result and the image it is of, both in the viewer; `report` judges it, if anything does."""
 
     result: Image
     image: LayerSnapshot
     source: Image
+    report: Mapping[str, Any] | None = None
 
 
 class Comparison(QObject):
@@ -63,6 +65,13 @@ class Comparison(QObject):
         link_contrast([source, result])
         self._pairs.append(Pair(result, image, source))
         self._update()
+
+    def judge(self, results: Collection[Image], report: Mapping[str, Any]) -> None:
+        """Note what a run says of its results."""
+        self._pairs = [
+            replace(pair, report=report) if pair.result in results else pair for pair in self._pairs
+        ]
+        self.changed.emit()
 
     def hold(self, noisy: bool) -> None:
         """Show the noisy image in place of the result, or the result again."""

@@ -17,7 +17,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QVBoxLayout, QWidget
 
-from napari_autostructn2v.engine.config import Budget, Config
+from napari_autostructn2v.engine.config import STAGES, Budget, Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import (
     Checked,
@@ -32,8 +32,18 @@ from napari_autostructn2v.engine.events import (
 from napari_autostructn2v.plugin import settings
 from napari_autostructn2v.plugin.canvas import Canvas
 from napari_autostructn2v.plugin.fold import Fold
-from napari_autostructn2v.plugin.jobs import Analysed, Job, Load, Loaded, Save, Saved, Train, engine
-from napari_autostructn2v.plugin.note import sentence
+from napari_autostructn2v.plugin.jobs import (
+    Analysed,
+    Apply,
+    Job,
+    Load,
+    Loaded,
+    Save,
+    Saved,
+    Train,
+    engine,
+)
+from napari_autostructn2v.plugin.note import Holds, always, sentence
 from napari_autostructn2v.plugin.panels import Panels
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.recipe import write_down
@@ -64,6 +74,7 @@ class DenoiseDock(QWidget):
         self._closed_check.setSingleShot(True)
         self._closed_check.setInterval(_SETTLED_MS)
         self._closed_check.timeout.connect(self._rest_if_closed)
+        self._account: Holds = always  # what bar and curves tell of the last run
         self._turned_to: Fold | None = None
         self._turning = QTimer(self)
         self._turning.setSingleShot(True)
@@ -140,9 +151,8 @@ class DenoiseDock(QWidget):
         images, region = self.session.images, self.panels.inputs
         place = self.canvas.watch(images[0], lambda: region.region)
         self._set_preview()
-        self.panels.result.card.clear()
         planned = plan(config)
-        sink = self.canvas.sink(images, None if planned.config.run_stage1 else "stage2")
+        sink = self.canvas.sink(images, STAGES if planned.config.run_stage1 else STAGES[1:])
         self._follow(self.session.train(planned, chosen, sink, place), trains=True)
 
     def _analyse(self) -> None:
@@ -159,10 +169,8 @@ class DenoiseDock(QWidget):
         budget = inputs.take_budget()
         if budget is None or not form.is_valid or not self.session.images:
             return None
-        try:
-            chosen = inputs.parts(self.session.images)
-        except InputError as error:
-            inputs.region_note.say(sentence(error))
+        chosen = inputs.region_note.attempt(lambda: inputs.parts(self.session.images))
+        if chosen is None:
             return None
         return form.config().model_copy(update={"budget": budget}), chosen
 
@@ -172,17 +180,13 @@ class DenoiseDock(QWidget):
 
     def _preview(self) -> None:
         self._on_input()
-        try:
-            chosen = self.panels.inputs.glimpses(self.session.images)
-        except InputError as error:
-            self.panels.result.note.say(sentence(error))
-        else:
-            self._use_model(chosen)
+        cut = self.panels.inputs.glimpses
+        chosen = self.panels.result.note.attempt(lambda: cut(self.session.images))
+        self._use_model(chosen or ())
 
     def _use_model(self, images: Sequence[LayerSnapshot]) -> None:
-        trained = self.session.trained
-        if trained is not None and images:
-            sink = self.canvas.sink(images, trained.recommended)
+        if self.session.trained is not None and images:
+            sink = self.canvas.sink(images, ())
             self._follow(self.session.apply(images, self.panels.form.config(), sink))
 
     def _stop(self) -> None:
@@ -218,17 +222,32 @@ class DenoiseDock(QWidget):
             try:
                 action(on)
             except InputError as error:
-                self.panels.result.note.say(sentence(error))
+                before = looked_at()
+                self.panels.result.note.say(sentence(error), lambda: looked_at() == before)
             self._update()
 
+        def looked_at() -> tuple[object, int]:
+            return self.canvas.comparison.pair, self.canvas.viewer.dims.ndisplay
+
         return act
+
+    def _while_chosen(self) -> Holds:
+        """What is said of a run holds for the images that are chosen now."""
+        images = self.session.images
+        return lambda: self.session.is_of(images)
+
+    def _while_known(self) -> Holds:
+        """What is said of a model holds while it is the one at hand."""
+        model = self.session.model
+        return lambda: self.session.model is model
 
     def _copy(self, kind: Literal["script", "command"]) -> None:
         config = self.panels.form.config() if self.panels.form.is_valid else Config()
         text = write_down(kind, self.session, config)
         QApplication.clipboard().setText(text)
         whole = self.panels.inputs.region == "whole"
-        self.panels.model.tell_of_copy(kind, text, "" if whole else " It trains on whole images.")
+        more = "" if whole else " It trains on whole images."
+        self.panels.model.tell_of_copy(kind, text, more, self._while_chosen())
 
     def _on_budget(self, budget: Budget) -> None:
         form = self.panels.form
@@ -264,8 +283,9 @@ class DenoiseDock(QWidget):
 
     def _begin(self, run: Run) -> None:
         self.canvas.begin()
-        for note in (self.panels.train.message, self.panels.result.note, self.panels.model.note):
+        for note in self.panels.notes:
             note.say("")
+        self._account = self._while_chosen()
         _busy.add(self)
         run.finished.connect(partial(_busy.discard, self))
         self.destroyed.connect(run.abort)
@@ -289,23 +309,30 @@ class DenoiseDock(QWidget):
                 self._show_layers(panels.noise.as_layers.isChecked())
                 self._turn_to("train" if self.canvas.is_filling else "mask")
             case Checked(repaired=True):
-                panels.train.message.say(f"{event.sentence} Stage 2 begins anew, more is hidden.")
+                said = f"{event.sentence} Stage 2 begins anew, more is hidden."
+                panels.train.message.add(said, self._while_chosen())
             case Warning():
-                panels.train.message.say(f"Note: {event.message}")
+                applied = isinstance(self.session.job, Apply)
+                note = panels.result.note if applied else panels.train.message
+                note.add(f"Note: {event.message}", self._while_chosen())
             case Finished():
-                if event.stopped and isinstance(self.session.job, Train):
-                    panels.result.note.say("Not judged: the run was stopped. Compare it yourself.")
+                if isinstance(self.session.job, Train):
+                    self.canvas.judge(event.report)
+                    if event.stopped:
+                        said = "Not judged: the run was stopped. Compare it yourself."
+                        panels.result.note.add(said, self._while_chosen())
                 self._turn_to("result")
             case Failed():
                 part = "model" if keeps else "train"
                 note = {"model": panels.model.note, "train": panels.train.message}[part]
-                note.say(f"Error: {sentence(event.message)}")
+                note.say(f"Error: {sentence(event.message)}", self._while_chosen())
                 panels.folds[part].expand()
                 self._turn_to(part)
             case Loaded():
-                panels.model.note.say("Denoise the image with it: 3 Result, Denoise layer.")
+                said = "Denoise the image with it: 3 Result, Denoise layer."
+                panels.model.note.say(said, self._while_known())
             case Saved():
-                panels.model.note.say(f"Saved as {event.path}.")
+                panels.model.note.say(f"Saved as {event.path}.", self._while_known())
 
     def _turn_to(self, name: str) -> None:
         """Scroll there, when all that has just changed has its height."""
@@ -323,10 +350,10 @@ class DenoiseDock(QWidget):
             _models[self.canvas.viewer] = trained
         if cancelled:
             self.canvas.take_away()
-        files = self.canvas.finish(None if trained is None else trained.recommended)
+        files = self.canvas.finish()
         if files:
             kept = ", ".join(map(str, files))
-            self.panels.result.note.say(f"Too large for the memory, so it is kept in {kept}.")
+            self.panels.result.note.add(f"Too large for the memory, so it is kept in {kept}.")
         self.panels.show_model(self.session)
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel
@@ -338,8 +365,13 @@ class DenoiseDock(QWidget):
 
     def _update(self) -> None:
         comparison = self.canvas.comparison
-        comparing = comparison.pair is not None, comparison.curtain is not None
+        pair = comparison.pair
+        comparing = pair is not None, comparison.curtain is not None
         self.panels.update_buttons(comparing=comparing, session=self.session)
+        self.panels.show_card(self.session, pair and pair.report, pair and pair.source)
+        if not (self.is_running or self._account()):
+            self.panels.train.reset()
+            self._account = always
 
     # How it lives
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_autostructn2v.engine.batch import Job, plan
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.io.readers import is_zarr
+from napari_autostructn2v.plugin.latest import Latest
 from napari_autostructn2v.plugin.note import Note
 
 _TYPING_MS = 300
@@ -107,6 +107,8 @@ class FileChooser(QWidget):
         for line in (self.images, self.pattern, self.results):
             line.textChanged.connect(self._look)
         self._typing.timeout.connect(self._find)
+        self._finding = Latest(_find, self)
+        self._finding.done.connect(self._on_found)
         self._take(())
 
     @property
@@ -158,9 +160,7 @@ class FileChooser(QWidget):
     def _find(self) -> None:
         request = self._request()
         if request.folder:
-            worker = create_worker(_find, request)
-            worker.returned.connect(self._on_found)
-            worker.start()
+            self._finding.request(request)
 
     def _on_found(self, answer: tuple[_Request, list[Job] | str]) -> None:
         request, found = answer

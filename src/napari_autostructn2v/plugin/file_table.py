@@ -51,7 +51,9 @@ class FileTable(QAbstractTableModel):
             row.share = event.done / event.total
             row.status = f"{row.share:.0%}"
         else:
-            row.share, row.status, row.message = 1.0, event.outcome, event.message
+            sign = " \N{WARNING SIGN}" if event.warnings else ""
+            row.share, row.status = 1.0, f"{event.outcome}{sign}"
+            row.message = "\n".join([event.message, *event.warnings])
         first, last = (self.index(event.image, column) for column in (0, 1))
         self.dataChanged.emit(first, last)
 

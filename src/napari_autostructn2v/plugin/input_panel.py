@@ -31,6 +31,8 @@ class InputPanel(QWidget):
     """
 
     changed = Signal()
+    view_changed = Signal()
+    """What a region covers may be something else: the view or a shape was changed."""
     budget_changed = Signal(object)
     """The `Budget`, whenever the user wrote one that is understood."""
 
@@ -46,6 +48,10 @@ class InputPanel(QWidget):
         events = viewer.layers.events
         for signal in (events.inserted, events.removed, events.reordered):
             signal.connect(self._sync_layers)
+        viewer.layers.selection.events.changed.connect(self._on_selection)
+        camera = getattr(viewer, "scene", viewer).camera  # `viewer.camera` before napari 0.9
+        for model in (camera, viewer.dims):
+            model.events.connect(self._on_view)
         self._sync_layers()
 
     @property
@@ -204,16 +210,31 @@ class InputPanel(QWidget):
             if layer not in before:
                 for signal in _signals(layer):
                     signal.connect(self._sync_layers)
+                if isinstance(layer, Shapes):
+                    layer.events.data.connect(self._on_view)
         for layer in before:
             if layer not in now:
                 for signal in _signals(layer):
                     signal.disconnect(self._sync_layers)
+                if isinstance(layer, Shapes):
+                    layer.events.data.disconnect(self._on_view)
+
+    def _on_view(self, event: Any = None) -> None:
+        self.view_changed.emit()
 
     def _on_several(self, on: bool) -> None:
         """Take the layers that are selected now: what is added later selects itself."""
-        selected = self._viewer.layers.selection
-        self._together = [layer for layer in self._layers if on and layer in selected]
+        self._together = self._selected() if on else []
         self._on_image()
+
+    def _on_selection(self, event: Any = None) -> None:
+        """Several layers can also be selected after the tick; one is no choice of the user's."""
+        wanted = self.several.isChecked() and not self._others() and self.isEnabled()
+        if wanted and len(self._selected()) > 1:
+            self._on_several(True)
+
+    def _selected(self) -> list[Image]:
+        return [layer for layer in self._layers if layer in self._viewer.layers.selection]
 
     def _on_image(self) -> None:
         self.update_notes()
@@ -227,7 +248,6 @@ class InputPanel(QWidget):
             return
 
     def _on_region(self) -> None:
-        self.region_note.say("")
         self.changed.emit()
 
     def update_notes(self) -> None:
@@ -241,8 +261,8 @@ class InputPanel(QWidget):
             self._error = sentence(error)
         lines = [describe(images[0])] if images else [self._error or _OPEN]
         lines += [f"and {image.name}   {describe(image)}" for image in images[1:]]
-        if self.several.isChecked() and len(images) == 1:
-            lines.append("Select more in the layer list, then tick this again.")
+        if self.several.isChecked() and len(images) == 1 < len(self._layers):
+            lines.append("Select more in the layer list.")
         self.image_note.say("\n".join(lines))
         self.planes.setVisible(any(set(image.axes) & set("TZS") for image in images))
         self.image.setEnabled(bool(self._layers))
@@ -261,7 +281,7 @@ def _newest(layers: list[Image]) -> Image | None:
     """Find the image that was opened last: no result of ours, and one that can be seen."""
     opened = [layer for layer in layers if KIND not in layer.metadata]
     seen = [layer for layer in opened if layer.visible]
-    return next((found[-1] for found in (seen, opened, layers) if found), None)
+    return next((found[-1] for found in (seen, opened) if found), None)
 
 
 def _combo(tip: str) -> QComboBox:

@@ -20,6 +20,7 @@ from napari_autostructn2v.engine.events import (
     Place,
     StageDone,
     TileDone,
+    Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.plugin.noise_layers import warm_up
@@ -181,7 +182,7 @@ def _tiles(
     for event in _apply(job, onto, stop, again=True):
         if isinstance(event, Failed):
             return event
-        if isinstance(event, TileDone):
+        if isinstance(event, TileDone | Warning):
             yield event
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ from qtpy.QtCore import QObject, QRunnable, Qt, QThreadPool, QTimer, Signal
 
 _log = logging.getLogger(__name__)
 _NOTHING = object()
+# Qt's own has a thread for each core, which a training may hold for hours.
+POOL = QThreadPool()
+atexit.register(POOL.waitForDone, 1000)
 _REST_MS = 50
 
 
@@ -53,7 +57,7 @@ class Latest(QObject):
         self._answer = _Answer()
         # The receiver's method, not a closure: Qt drops the connection with the receiver.
         self._answer.ready.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
-        QThreadPool.globalInstance().start(_Call(self._function, argument, self._answer))
+        POOL.start(_Call(self._function, argument, self._answer))
 
     def _deliver(self, answer: object, result: object, error: object) -> None:
         if answer is not self._answer:  # cancelled

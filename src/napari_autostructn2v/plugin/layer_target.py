@@ -51,7 +51,9 @@ class LayerTarget:
         dtype: np.dtype[Any],
         sink: LayerSink,
         in_memory: int | None,
+        final: bool = True,
     ) -> None:
+        self.final = final
         self.file: FileTarget | None = None
         self.path: Path | None = None
         self.axes = source.axes

@@ -150,7 +150,6 @@ class MaskEditor(QWidget):
             self._extract.request(self.options)
 
     def _take_extracted(self, mask: Array) -> None:
-        self.note.say("")
         self._model.set_mask(mask, self._by_rule)
 
     def _reset(self) -> None:
@@ -167,12 +166,12 @@ class MaskEditor(QWidget):
         self._extract.cancel()
         self._score.cancel()
         self._measured_with = self.rule.options
-        self.note.say("")
         if self._model.rho is not None:
             self.rule.set_largest(self._model.rho.shape[0] // 2)
 
     def _on_changed(self) -> None:
         model = self._model
+        self.note.say("")  # it was of the mask before
         self.undo.setEnabled(model.can_undo)
         self.redo.setEnabled(model.can_redo)
         self._update_reset()

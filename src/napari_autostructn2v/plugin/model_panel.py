@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, Q
 from napari_autostructn2v.engine.script import NO_FILE
 from napari_autostructn2v.plugin.batch import BatchPanel
 from napari_autostructn2v.plugin.fold import Fold
-from napari_autostructn2v.plugin.note import Note
+from napari_autostructn2v.plugin.note import Holds, Note, always
 
 _FILES = "Models (*.asn2v)"
 _SUFFIX = ".asn2v"
@@ -70,9 +70,9 @@ class ModelPanel(QWidget):
         for button in (self.script, self.command):
             button.setEnabled(has_image)
 
-    def tell_of_copy(self, kind: str, text: str, more: str) -> None:
+    def tell_of_copy(self, kind: str, text: str, more: str, holds: Holds = always) -> None:
         path = f" Write the image's path for {NO_FILE}." if NO_FILE in text else ""
-        self.note.say(f"The {kind} is on the clipboard.{path}{more}")
+        self.note.say(f"The {kind} is on the clipboard.{path}{more}", holds)
 
     def _choose_save(self) -> None:
         start = str(Path(self._folder, f"model{_SUFFIX}"))

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
+from napari_autostructn2v.engine.errors import InputError
+
+T = TypeVar("T")
+Holds = Callable[[], bool]
+
+
+def always() -> bool:
+    return True
+
 
 class Note(QLabel):
-    """Wraps, can be copied, and never widens its panel."""
+    """Wraps, can be copied, and never widens its panel.
+
+    What is said comes with the condition that it holds on; `recheck` takes away what does not.
+    """
 
     def __init__(self, name: str = "note") -> None:
         super().__init__()
+        self._lines: list[tuple[str, Holds]] = []
         self.setObjectName(name)
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)
@@ -18,9 +34,46 @@ class Note(QLabel):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.hide()
 
-    def say(self, text: str) -> None:
-        self.setText(text)
-        self.setVisible(bool(text))
+    def say(self, text: str, holds: Holds = always) -> None:
+        """Say this alone."""
+        self._show([(text, holds)])
+
+    def add(self, text: str, holds: Holds = always) -> None:
+        """Say this too."""
+        self._show([*self._lines, (text, holds)])
+
+    def attempt(self, action: Callable[[], T]) -> T | None:
+        """Do what may be refused; the refusal is said for as long as it would be the same.
+
+        The action is done anew to find out, and should change nothing.
+        """
+        try:
+            result = action()
+        except InputError as error:
+            said = sentence(error)
+            self.say(said, lambda: _refusal(action) == said)
+            return None
+        self.say("")
+        return result
+
+    def recheck(self) -> None:
+        """Say no more what no longer holds."""
+        held = [(text, holds) for text, holds in self._lines if holds()]
+        if len(held) < len(self._lines):
+            self._show(held)
+
+    def _show(self, lines: list[tuple[str, Holds]]) -> None:
+        self._lines = [(text, holds) for text, holds in lines if text]
+        self.setText("\n".join(text for text, _ in self._lines))
+        self.setVisible(bool(self._lines))
+
+
+def _refusal(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except InputError as error:
+        return sentence(error)
+    return ""
 
 
 def sentence(text: object) -> str:

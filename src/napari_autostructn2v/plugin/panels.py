@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_autostructn2v.engine.config import Structure
@@ -43,7 +43,6 @@ class Panels(QScrollArea):
         super().__init__()
         self.inputs = InputPanel(viewer)
         self.device = Note("device")
-        self.device.say("Device: chosen when it starts")  # torch knows, and is not loaded yet
         self.device.setToolTip("Another can be chosen below: Advanced, General, device")
         self.denoise = QPushButton("&Denoise")
         self.denoise.setMinimumHeight(34)
@@ -90,6 +89,16 @@ class Panels(QScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setStyleSheet(_FOCUS)
+        self.notes = self.inputs.region_note, self.train.message, self.result.note, self.model.note
+        self._rechecking = QTimer(self)  # amid a change of layers the viewer fits none of them
+        self._rechecking.setSingleShot(True)
+        self._rechecking.timeout.connect(self._recheck)
+        self.inputs.view_changed.connect(self._rechecking.start)
+
+    def _recheck(self) -> None:
+        """Say no more what no longer holds."""
+        for note in self.notes:
+            note.recheck()
 
     def settings(self, before: Settings) -> Settings:
         """What is to be remembered; an invalid config is not."""
@@ -149,10 +158,18 @@ class Panels(QScrollArea):
         self.model.batch.setEnabled(run is None)
         note = session.plan(self.form.config()).note if ready else ""
         self.plan.say(note if self.form.is_valid else f"⚠ Advanced: {self.form.error}")
+        self.device.recheck()
+        if not self.device.text():
+            self.device.say("Device: chosen when it starts")  # torch knows, and is not loaded yet
+        self._rechecking.start()
 
     def show_device(self, device: str) -> None:
         words = f"CPU, {os.cpu_count()} cores" if device == "cpu" else device.upper()
-        self.device.say(f"Device: {words}")
+        asked = self.form.config().device if self.form.is_valid else None
+        self.device.say(
+            f"Device: {words}",
+            lambda: not self.form.is_valid or self.form.config().device == asked,
+        )
 
     def show_noise(self, session: Session) -> None:
         measured = session.measured
@@ -169,7 +186,17 @@ class Panels(QScrollArea):
         self.model.name.say(f"{trained.name}, trained: {_stages(trained.model.stages)}")
         config = self.form.config() if self.form.is_valid else trained.model.config
         self.model.batch.set_model(trained.model, trained.name, config)
-        self.result.card.show_quality(trained.report.get("quality", {}))
+
+    def show_card(self, session: Session, report: object, image: object) -> None:
+        """Judge the result that is looked at: of the layer `image`, by a training's `report`.
+
+        There is no card if that is another image than the chosen one, or not of the present model.
+        """
+        trained, chosen = session.trained, [known.layer() for known in session.images]
+        if trained and report is trained.report and image in chosen:
+            self.result.card.show_quality(trained.report.get("quality", {}), trained.of)
+        else:
+            self.result.card.show_quality({})
 
 
 def _stages(stages: tuple[str, ...]) -> str:

@@ -142,6 +142,7 @@ class ProgressPanel(QWidget):
         self._began = 0.0
         self._shown = -math.inf
         self._device = ""
+        self._trains = True
         self._ended = False
         self._activity = Activity(self)
         self.destroyed.connect(self._activity.close)
@@ -158,8 +159,9 @@ class ProgressPanel(QWidget):
         self._show_states()
         self._show(Status("Ready", 0.0))
 
-    def begin(self, finished: SignalInstance, title: str = "Denoise") -> None:
+    def begin(self, finished: SignalInstance, title: str = "Denoise", trains: bool = True) -> None:
         """Follow a run until its signal `finished`; `title` names it in the activity list."""
+        self._trains = trains
         self._began = monotonic()
         self._device = ""
         self._ended = False
@@ -182,7 +184,8 @@ class ProgressPanel(QWidget):
             self.states = states
             self._show_states()
         status = status_of(event, monotonic() - self._began)
-        if status is not None:
+        measures = self._trains or not isinstance(event, Started)
+        if status is not None and measures:
             self._show(status)
         self._ended = isinstance(event, Finished | Failed)
         if isinstance(event, Finished):
@@ -194,9 +197,13 @@ class ProgressPanel(QWidget):
     def _finish(self) -> None:
         self._activity.close()
         if not self._ended:  # it was aborted
-            self.states = {}
-            self._show_states()
-            self._show(Status("Ready", 0.0))
+            self.reset()
+
+    def reset(self) -> None:
+        """Tell of no run."""
+        self.states = {}
+        self._show_states()
+        self._show(Status("Ready", 0.0))
 
     def _show_states(self) -> None:
         for stage, label in self.stages.items():

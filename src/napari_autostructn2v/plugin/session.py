@@ -19,7 +19,6 @@ from napari_autostructn2v.engine.events import (
     Failed,
     Finished,
     MaskFound,
-    Phase,
     Place,
     StageDone,
 )
@@ -64,7 +63,8 @@ class Trained:
     """A model, where it is kept, and what the run that made it was.
 
     `config` is of the last training; None for a model from a file. `stage1` is the config that
-    Stage 1 was trained with on the images that are chosen now, None if it can't be kept.
+    Stage 1 was trained with on the images that are chosen now, None if it can't be kept. `report`
+    is of that training, and judges the model by the images that `of` names.
     """
 
     model: Model
@@ -73,11 +73,7 @@ class Trained:
     config: Config | None = None
     stage1: Config | None = None
     report: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def recommended(self) -> Phase:
-        """The stage whose result is best, as far as is known."""
-        return self.model.best
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,10 @@ class Session(QObject):
         self._mask_then: Array = self.mask.mask  # or as the run has set it since
         self._choice = self._choice_then = 0  # counts how often other images were chosen
         self._stage1: Config | None = None  # as in `Trained`, of the run
+
+    @property
+    def model(self) -> Model | None:
+        return None if self.trained is None else self.trained.model
 
     @property
     def is_running(self) -> bool:
@@ -167,7 +167,10 @@ class Session(QObject):
             return plan
         kept = plan.config.model_copy(update={"run_stage1": False})
         assert self.trained is not None
-        note = "Trains Stage 2 only, with your mask."
+        whose = "the automatic" if self.mask.is_automatic else "your"
+        note = f"Trains Stage 2 only, with {whose} mask."
+        if self.mask.mask.sum() == 1:
+            note = f"Trains nothing: with {whose} mask of one pixel Stage 2 would repeat Stage 1."
         return Plan(kept, self.trained.model, note)
 
     def _keeps_stage1(self, config: Config) -> bool:
@@ -177,6 +180,8 @@ class Session(QObject):
             return False
         if not config.run_stage2 or "stage1" not in trained.model.stages:
             return False
+        if self.mask.is_automatic and config.structure == trained.model.config.structure:
+            return False  # of other parts of the images
         if len(trained.model.units) > 1 or same_mask(self.mask.mask, trained.model.units[0].mask):
             return False
         return config.model_dump(exclude=_OF_STAGE2) == trained.stage1.model_dump(
@@ -194,10 +199,6 @@ class Session(QObject):
         given["run_stage1"] = "stage2" not in model.stages
         given["run_stage2"] = True
         given["stage1_model"] = None
-        if len(model.units) == 1 and "stage2" in model.stages:
-            rows = tuple(tuple(map(int, row)) for row in model.units[0].mask)
-            mask = {"mask_source": "array", "mask": rows}
-            given["structure"] = model.config.structure.model_copy(update=mask)
         return Plan(model.config.model_copy(update=given), model)
 
     def analyse(self, parts: Sequence[LayerSnapshot], config: Config) -> Run:
@@ -319,10 +320,12 @@ class Session(QObject):
     def _take_model(self, job: Train, event: Finished | Failed) -> None:
         if event.model is None or not event.model.units:
             return
-        name = f"{_names(job.images)} (not saved)"
+        of = _names(job.images)
         report = event.report if isinstance(event, Finished) else {}
         stage1 = self._stage1 if self._choice == self._choice_then else None
-        self.trained = Trained(event.model, name, None, job.config, stage1, report)
+        self.trained = Trained(
+            event.model, f"{of} (not saved)", None, job.config, stage1, report, of
+        )
 
 
 def _names(images: Sequence[LayerSnapshot]) -> str:

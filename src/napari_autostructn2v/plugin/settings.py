@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from qtpy.QtCore import QStandardPaths
 
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import write_json
 
 FORMAT = 1
@@ -78,5 +79,5 @@ def save(settings: Settings, path: Path | None = None) -> None:
     path = path or settings_file()
     try:
         write_json(path, {"format": FORMAT, **settings.model_dump(mode="json")})
-    except OSError as error:
-        _log.warning("%s cannot be written: %s", path, error)
+    except InputError as error:
+        _log.warning("%s", error)

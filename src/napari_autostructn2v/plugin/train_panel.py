@@ -60,10 +60,16 @@ class TrainPanel(QWidget):
 
     def begin(self, finished: SignalInstance, title: str, *, trains: bool) -> None:
         """Follow a run until its signal `finished`."""
-        self.progress.begin(finished, title)
+        self.progress.begin(finished, title, trains)
         if trains:
             self.curves.clear()
             self.watch.show()
+
+    def reset(self) -> None:
+        """Tell of no run."""
+        self.progress.reset()
+        self.curves.clear()
+        self.watch.hide()
 
     def update_buttons(
         self, *, running: bool, stopping: bool, ending: bool, can_go_on: bool

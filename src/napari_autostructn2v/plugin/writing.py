@@ -5,7 +5,7 @@ The engine opens targets in its thread; layers are made, refreshed and removed o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
+from napari_autostructn2v.engine.config import STAGES
 from napari_autostructn2v.engine.events import Phase
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.words import STAGE_TITLES
@@ -37,7 +38,7 @@ class LayerSink(QObject):
     images
         What the results are of, in the order of the run.
     wanted
-        The one stage whose results are wanted; default: those of all.
+        The stages whose results are wanted besides the final ones.
     in_memory
         Largest result in bytes that is not kept in a file; default: a quarter of the free memory.
 
@@ -59,7 +60,7 @@ class LayerSink(QObject):
         self,
         viewer: Any,
         images: Sequence[LayerSnapshot],
-        wanted: Phase | None = None,
+        wanted: Collection[Phase] = STAGES,
         in_memory: int | None = None,
     ) -> None:
         super().__init__()
@@ -81,20 +82,25 @@ class LayerSink(QObject):
     def open(
         self, image: int, source: Source, stage: Phase, dtype: npt.DTypeLike, final: bool
     ) -> LayerTarget | None:
-        if self._wanted not in (None, stage):
+        if not final and stage not in self._wanted:
             return None
         self.used = True
         of = self._images[image]
-        target = LayerTarget(source, of, stage, np.dtype(dtype), self, self._in_memory)
+        target = LayerTarget(source, of, stage, np.dtype(dtype), self, self._in_memory, final)
         self.opened.emit(target)
         return target
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of the results so far."""
+        return [target.layer for target in self._targets]
 
     def cut_short(self, stage: Phase) -> None:
         """Have results of a stage, whose training was stopped, say so in their names."""
         self._short.add(stage)
 
-    def close(self, recommended: Phase | None = None) -> list[LayerTarget]:
-        """Show the results a last time, of each image only the recommended one, or else the last.
+    def close(self) -> list[LayerTarget]:
+        """Show the results a last time, of each image only the final one, or else the last.
 
         What the engine has left open is taken away. Gives the results that are there.
         """
@@ -105,11 +111,11 @@ class LayerSink(QObject):
         for target in shown:
             if target.state == "partial":
                 target.layer.name += " (partial)"
-            of_image = [other.stage for other in shown if other.image is target.image]
-            best = recommended if recommended in of_image else of_image[-1]
+            of_image = [other for other in shown if other.image is target.image]
+            best = next((other for other in of_image if other.final), of_image[-1])
             self._show_anew(target)
             target.layer.refresh()
-            target.layer.visible = target.stage == best
+            target.layer.visible = target is best
         self._targets.clear()
         return shown
 

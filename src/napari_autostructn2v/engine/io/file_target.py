@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,28 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.files import free_name, hidden, remove, replace
 from napari_autostructn2v.engine.io.ome_zarr import ZarrStorage
 from napari_autostructn2v.engine.io.storage import Storage
 from napari_autostructn2v.engine.io.target import Region, place
 from napari_autostructn2v.engine.io.tiff import TiffStorage
 from napari_autostructn2v.engine.source import Source
 
-SUFFIXES = (".tif", ".tiff", ".zarr")
-
 
 class FileTarget:
-    def __init__(self, path: Path, source: Source, dtype: np.dtype[Any], overwrite: bool) -> None:
+    """Writes one result file; the engine's `Target`.
+
+    `kept` gets the path of what is kept under another name than `path`.
+    """
+
+    def __init__(
+        self, path: Path, source: Source, dtype: np.dtype[Any], overwrite: bool,
+        kept: list[Path] | None = None,
+    ) -> None:  # fmt: skip
         self.path, self._source, self._overwrite = path, source, overwrite
         self._dtype = dtype
-        self._temporary = _hidden(path)
+        self._kept = [] if kept is None else kept
+        self._temporary = path
         self._needed = math.prod(source.shape) * dtype.itemsize
         self._low, self._high = math.inf, -math.inf
         self._open, self._written = True, False
@@ -38,7 +44,7 @@ class FileTarget:
         kind = ZarrStorage if path.suffix.lower() == ".zarr" else TiffStorage
         try:
             with self._disk():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                self._temporary = hidden(path)
                 if shutil.disk_usage(path.parent).free < self._needed:
                     raise OSError(errno.ENOSPC, "disk full")
                 self._storage: Storage = kind(
@@ -47,6 +53,7 @@ class FileTarget:
         except BaseException:
             self.discard()
             raise
+        self._marks = [self._temporary, *self._temporary.glob("**/zarr.json")]
         self.axes = "".join(source.axes[k] for k in self._storage.order)
 
     @property
@@ -58,6 +65,7 @@ class FileTarget:
             raise ValueError(f"{self.path} is complete")
         index, values = place(self._source, self.axes, self._dtype, plane, region, block)
         with self._disk():
+            self._check_intact()
             self._storage.write(index, values)
         self._written = True
         if (finite := values[np.isfinite(values)]).size:
@@ -65,26 +73,30 @@ class FileTarget:
             self._high = max(self._high, float(finite.max()))
 
     def commit(self) -> None:
-        if self._open:
-            if os.path.lexists(self.path) and not self._overwrite:
-                raise InputError(
-                    f"{self.path} came into being meanwhile; remove it or choose --overwrite"
-                )
-            self._move(self.path)
+        if not self._open:
+            return
+        mark = ".partial"
+        try:
+            with self._disk():
+                self._finish()
+                mark = ""
+                if os.path.lexists(self.path) and not self._overwrite:
+                    raise InputError(f"{self.path} came into being meanwhile and is left alone")
+                replace(self._temporary, self.path)
+        except InputError as error:
+            if (kept := self._keep(mark)) is None:
+                raise
+            raise InputError(f"{error}; the result is kept as {kept}") from error
+        self._settle(self.path)
 
     def keep_partial(self) -> Path | None:
+        if self._open and not self._written:
+            self.discard()
         if not self._open:
             return None
-        if not self._written:
-            self.discard()
-            return None
-        path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
-        count = 1
-        while os.path.lexists(path) and not self._overwrite:
-            count += 1
-            path = path.with_name(f"{self.path.stem}.partial-{count}{self.path.suffix}")
-        self._move(path)
-        return path
+        with suppress(InputError), self._disk():
+            self._finish()
+        return self._keep(".partial")
 
     def discard(self) -> None:
         if not self._open:
@@ -92,18 +104,40 @@ class FileTarget:
         self._open = False
         if hasattr(self, "_storage"):
             self._storage.array = None
-        _remove(self._temporary)
+        if self._temporary != self.path:
+            remove(self._temporary)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
 
-    def _move(self, path: Path) -> None:
+    def _finish(self) -> None:
+        self._check_intact()
         low, high = (self._low, self._high) if self._low <= self._high else (0.0, 1.0)
-        with self._disk():
-            self._storage.finish(low, high)
-            _replace(self._temporary, path)
-            self._open = False
-            self._storage.reopen(path)
+        self._storage.finish(low, high)
+        self._check_intact()
+
+    def _check_intact(self) -> None:
+        """Zarr makes a folder anew for each block: then the result would be half of one."""
+        if not all(mark.exists() for mark in self._marks):
+            self.discard()
+            raise InputError(f"{self.path} cannot be written: its folder was removed meanwhile")
+
+    def _keep(self, mark: str) -> Path | None:
+        """Give what was written a visible name that is free, if it can be had."""
+        if not self._open:
+            return None
+        path = free_name(self.path, mark)
+        try:
+            os.replace(self._temporary, path)
+        except OSError:
+            path = self._temporary
+        self._settle(path)
+        self._kept.append(path)
+        return path
+
+    def _settle(self, path: Path) -> None:
+        self._open = False
+        self._storage.reopen(path)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -116,75 +150,3 @@ class FileTarget:
                     "another place"
                 ) from error
             raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(
-            f"{path}: results are written as .tif or .zarr, not {suffix or 'without suffix'}"
-        )
-    if os.path.lexists(path):
-        if not overwrite:
-            raise InputError(f"{path} exists; choose another name or --overwrite")
-        if path.is_dir() != (suffix == ".zarr") or (path.is_dir() and not _is_disposable(path)):
-            kind = "Zarr folder" if suffix == ".zarr" else "file"
-            raise InputError(f"{path} is no {kind} and is not overwritten; choose another name")
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), path)
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix="."):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror or error} ({folder})"
-        ) from error
-
-
-def _is_disposable(folder: Path) -> bool:
-    marks = ("zarr.json", ".zarray", ".zgroup")
-    return any((folder / mark).is_file() for mark in marks) or not any(folder.iterdir())
-
-
-def refuse_inputs(paths: Iterable[Path], sources: Iterable[Source]) -> None:
-    """Refuse outputs that would replace an input, lie in one, or hold one."""
-    inputs = {source.path.resolve(): source.path for source in sources if source.path is not None}
-    above = {folder: inputs[file] for file in inputs for folder in file.parents}
-    # Different spellings of one file (links, letter case) are told by the file system.
-    known = {_identity(file): inputs[file] for file in inputs if file.exists()}
-    for path in paths:
-        here = path.resolve()
-        hit = next((inputs[place] for place in (here, *here.parents) if place in inputs), None)
-        hit = hit or above.get(here) or (known.get(_identity(path)) if path.exists() else None)
-        if hit is not None:
-            raise InputError(f"{path} would replace the input {hit}; choose another output")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    """Give the finished file its name; an old folder is moved aside first, and back on failure."""
-    if not path.is_dir():
-        os.replace(temporary, path)
-        return
-    aside = _hidden(path)
-    os.replace(path, aside)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        os.replace(aside, path)
-        raise
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.io import readers
+from napari_autostructn2v.engine.paths import user_path
 
 
 def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -28,9 +29,9 @@ def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def _files(item: str | Path) -> list[Path]:
-    path = Path(item)
+    path = user_path(item)
     if not path.exists() and isinstance(item, str) and glob.has_magic(item):
-        found = [Path(match) for match in glob.glob(str(path.expanduser()), recursive=True)]
+        found = [Path(match) for match in glob.glob(str(path), recursive=True)]
         if not (found := [file for file in found if not _inside_zarr(file)]):
             raise InputError(f"nothing matches {item}")
         return _images(found, item)
