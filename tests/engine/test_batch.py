@@ -161,7 +161,7 @@ def test_a_bug_on_one_file_ends_nothing(model, folder, monkeypatch, caplog):
     def broken(path, axes=None):
         raise TypeError("bug")
 
-    monkeypatch.setattr("napari_autostructn2v.engine.batch.open_source", broken)
+    monkeypatch.setattr("napari_autostructn2v.engine.batch.open_sources", broken)
     told = list(denoise_files(model, plan(folder, folder / "out"), device="cpu"))
     assert outcomes(told) == [(0, "failed"), (1, "failed"), (2, "failed")]
     assert "TypeError: bug" in caplog.text

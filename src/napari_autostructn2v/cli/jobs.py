@@ -133,7 +133,7 @@ class Job:
         out = self.outputs[0] if len(self.outputs) == 1 else self.outputs[0].parent
         path = self.extras.save_model or _free(out.with_name(f"{stem(out)}.stopped.asn2v"))
         model.save(path)
-        inputs = [str(source.path) for source in sources]
+        inputs = list(dict.fromkeys(str(source.path) for source in sources))
         command = ["autostructn2v", "denoise", str(path), *inputs, "-o", str(out)]
         if self.settings.axes is not None:
             command += ["--axes", self.settings.axes]
@@ -153,41 +153,39 @@ def run_each(
     """Train a model for each file; a file that fails doesn't end the batch."""
     from napari_autostructn2v.engine.io.readers import stem
     from napari_autostructn2v.engine.sink import output_paths
-    from napari_autostructn2v.engine.source import find_files, open_source
+    from napari_autostructn2v.engine.source import open_each
 
-    files = find_files(inputs)
     failed: list[str] = []
     crashed = False
-    good: list[tuple[Path, Source]] = []
-    for file in files:
-        try:
-            with open_source(file, settings.axes) as source:
-                good.append((file, source))  # closed, it still has its name and path
-        except InputError as error:
+    good: list[Source] = []
+    for file, opened in open_each(inputs, settings.axes):
+        if isinstance(opened, InputError):
             failed.append(str(file))
-            complain(error)
-    outputs = output_paths(output, [source for _, source in good])
+            complain(opened)
+        else:
+            good += opened
+    count = len(good) + len(failed)
+    outputs = output_paths(output, good)
     jobs = [
-        Job([path], extras.of(stem(path)) if len(files) > 1 else extras, settings, overwrite)
+        Job([path], extras.of(stem(path)) if count > 1 else extras, settings, overwrite)
         for path in outputs
     ]
     for job in jobs:
         job.check()
-    for job, (file, _) in zip(jobs, good, strict=True):
+    for job, source in zip(jobs, good, strict=True):
         try:
-            with open_source(file, settings.axes) as source:
-                job.run([source], stop)
+            job.run([source], stop)
         except InputError as error:
-            failed.append(str(file))
-            complain(f"{file}: {error}")
+            failed.append(source.name)
+            complain(f"{source.path}: {error}")
         except typer.Exit:  # stopped
             raise
         except Exception:  # noqa: BLE001 - a bug met on one file must not end the night's batch
-            failed.append(str(file))
+            failed.append(source.name)
             traceback.print_exc()
             crashed = True
     if failed:
-        complain(f"{len(failed)} of {len(files)} inputs failed: {', '.join(failed)}")
+        complain(f"{len(failed)} of {count} inputs failed: {', '.join(failed)}")
         raise typer.Exit(BUG if crashed else BAD_INPUT)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import tifffile
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.io.mark import SOFTWARE
 
 
 @contextmanager
@@ -36,9 +37,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(_finite(values), indent=1) + "\n", encoding="utf-8")
 
 
-def write_tiff(path: Path, image: Any) -> None:
+def write_tiff(path: Path, image: Any, software: str = SOFTWARE) -> None:
+    """Write an array; unless it is an image to be denoised, it is marked as written here."""
     with beside(path) as part:
-        tifffile.imwrite(part, image)
+        tifffile.imwrite(part, image, software=software)
 
 
 def check_outputs(paths: Iterable[Path | None], overwrite: bool) -> None:
