@@ -151,7 +151,7 @@ def _tell_unnamed_pages(path: Path, tif: Any, scenes: list[Any]) -> None:
 def _axes(series: Any) -> str:
     """Letters of a series; samples of a pixel that are no colours are channels."""
     letters: str = series.axes
-    if any(letter in "QIO" for letter in letters):
+    if letters.endswith("X") and any(letter in "QIOS" for letter in letters):
         refuse_channels_last(series.shape)
     if "C" not in letters and series.keyframe.photometric.name in ("MINISBLACK", "MINISWHITE"):
         letters = letters.replace("S", "C")
