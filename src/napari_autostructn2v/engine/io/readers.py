@@ -58,7 +58,7 @@ def read(path: Path, axes: str | None) -> list[Stored]:
     suffix = path.suffix.lower()
     opener = open_zarr if is_zarr(path) else _OPENERS.get(suffix) if path.is_file() else None
     if opener is None:
-        if suffix == ".zarr" and zipfile.is_zipfile(path):
+        if suffix == ".zarr" and path.is_file() and zipfile.is_zipfile(path):
             raise InputError(f"{path} is a zipped Zarr; unpack it to a folder")
         raise InputError(f"{path} is not an image; it takes {', '.join(SUFFIXES)}")
     try:

@@ -84,12 +84,12 @@ def _open_image(
         raise InputError(f"{path} is an OME-Zarr image without levels; name the array in it")
     level = levels[0]
     name = str(level.get("path"))
+    _refuse_code(path / name)  # before zarr looks at it
     if name not in group:
         raise InputError(
             f"{path} lacks its level {name}, the image in full size; it is damaged, or was not "
             "copied as a whole"
         )
-    _refuse_code(path / name)
     data = group[name]
     check_block(path, data.chunks, data.dtype)
     described = [
