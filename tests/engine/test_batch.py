@@ -165,3 +165,14 @@ def test_a_bug_on_one_file_ends_nothing(model, folder, monkeypatch, caplog):
     told = list(denoise_files(model, plan(folder, folder / "out"), device="cpu"))
     assert outcomes(told) == [(0, "failed"), (1, "failed"), (2, "failed")]
     assert "TypeError: bug" in caplog.text
+
+
+def test_each_image_of_a_file_has_its_result(model, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as file:
+        for name, image in (("a", NOISY), ("b/c", NOISY[:48])):
+            file.write(image, metadata={"Name": name})
+    told = list(denoise_files(model, plan(tmp_path / "two.ome.tif", tmp_path / "out")))
+    assert outcomes(told) == [(0, "done")]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["two_a.tif", "two_b_c.tif"]
+    assert tifffile.imread(tmp_path / "out" / "two_b_c.tif").shape == NOISY[:48].shape
