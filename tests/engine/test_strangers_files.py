@@ -131,6 +131,17 @@ def test_a_png_that_declares_far_too_much(tmp_path: Path) -> None:
     refused(tmp_path / "a.png", "18.6 GiB")
 
 
+@pytest.mark.parametrize("at", [0.3, 0.5, 0.9])
+def test_a_damaged_png_is_told_in_one_line(tmp_path: Path, capfd: Any, at: float) -> None:
+    import imagecodecs
+
+    content = bytearray(imagecodecs.png_encode(noise(64, 64)))
+    content[int(at * len(content))] ^= 1
+    (tmp_path / "a.png").write_bytes(content)
+    refused(tmp_path / "a.png", "checksum")
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("shape", [(10**15, 64), (10**5, 10**5, 10**5), (2**62, 2**62)])
 def test_an_npy_that_declares_far_too_much(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with (tmp_path / "a.npy").open("wb") as file:
@@ -278,6 +289,17 @@ def test_a_pipe_is_no_image(tmp_path: Path, suffix: str) -> None:
     refused(tmp_path / f"a{suffix}", "is not an image")
     tifffile.imwrite(tmp_path / "b.tif", noise(8, 9))
     assert [source.name for source in find_sources(tmp_path)] == ["b"]
+
+
+def test_too_little_memory_for_a_block_is_told() -> None:
+    class Vast:
+        shape, dtype = (3, 64, 64), np.dtype("uint16")
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            raise MemoryError
+
+    with pytest.raises(InputError, match="cells cannot be read at plane 2: a block of it takes"):
+        as_source(Vast(), "TYX", "cells").read(2, slice(8), slice(8))
 
 
 # ---------------------------------------------------------------------------- our own files

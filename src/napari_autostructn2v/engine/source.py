@@ -198,8 +198,14 @@ class Source:
             return self._data[index]
         try:
             return np.asarray(self._data[index])
-        except (InputError, MemoryError):
+        except InputError:
             raise
+        except MemoryError as error:
+            raise InputError(
+                f"{self.path or self.name} cannot be read at plane {self._plane(index)}: a block "
+                "of it takes more memory than there is; close other programs, or save it in "
+                "smaller chunks"
+            ) from error
         except Exception as error:  # decoders raise what they please on damaged data
             plane, reason = self._plane(index), _first_line(error)
             raise InputError(

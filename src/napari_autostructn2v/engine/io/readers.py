@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -63,8 +64,10 @@ def read(path: Path, axes: str | None) -> list[Stored]:
         raise InputError(f"{path} is not an image; it takes {', '.join(SUFFIXES)}")
     try:
         return opener(path, axes)
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"{path} takes more memory than there is; save it in parts") from error
     except Exception as error:  # decoders raise what they please on damaged data
         raise InputError(f"{path} cannot be read as an image ({first_line(error)})") from error
 
@@ -97,10 +100,29 @@ class _Png:
     def _pixels(self) -> npt.NDArray[Any]:
         import imagecodecs
 
-        return np.asarray(imagecodecs.png_decode(self.path.read_bytes()))
+        content = self.path.read_bytes()
+        _check_png(content)
+        return np.asarray(imagecodecs.png_decode(content))
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         return self._pixels[index]
+
+
+def _check_png(content: bytes) -> None:
+    """Raise ValueError on damage, of which libpng only tells on standard error."""
+    position, kind = 8, b""
+    while kind != b"IEND":
+        head = content[position : position + 8]
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        checked, stored = (
+            position + 8 + length,
+            content[position + 8 + length : position + 12 + length],
+        )
+        if len(stored) < 4 or zlib.crc32(content[position + 4 : checked]) != int.from_bytes(
+            stored, "big"
+        ):
+            raise ValueError(f"the checksum at byte {position} is wrong")
+        position = checked + 4
 
 
 def _open_npy(path: Path, axes: str | None) -> list[Stored]:

@@ -87,11 +87,12 @@ def _check_chain(path: Path, tif: Any) -> None:
         seen.add(start)
         file.seek(start)
         count = int.from_bytes(file.read(layout.tagnosize), order)
-        entries = file.read(count * layout.tagsize + layout.offsetsize)
-        if len(entries) < count * layout.tagsize + layout.offsetsize:
+        length = count * layout.tagsize + layout.offsetsize
+        if (end := start + layout.tagnosize + length) > file.size:
             raise InputError(
-                f"{path} is damaged: it ends after {file.size} of at least {start + 2} bytes"
+                f"{path} is damaged: it ends after {file.size} of at least {end} bytes"
             )
+        entries = file.read(length)
         following = int.from_bytes(entries[-layout.offsetsize :], order)
         below = _sub_directories(file, layout, order, entries, count)
         for offset in [following, *below]:
