@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ __all__ = [
     "open_source",
     "open_sources",
 ]
+
+_log = logging.getLogger("napari_autostructn2v")
 
 _MOST_PLANES = 2**20
 
@@ -308,7 +311,12 @@ def open_sources(path: str | Path, axes: str | None = None) -> list[Source]:
         If there is no such file, or one of its images is none, damaged or rgb.
     """
     path = Path(path)
-    return [_source(path, image) for image in readers.read(path, axes)]
+    sources = [_source(path, image) for image in readers.read(path, axes)]
+    if len(sources) > 1:
+        scenes = ", ".join(source.scene for source in sources)
+        _log.warning("%s: %d images in one file, each taken by itself: %s",
+                     path, len(sources), scenes)  # fmt: skip
+    return sources
 
 
 def _source(path: Path, stored: readers.Stored) -> Source:
