@@ -13,11 +13,10 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.geometry import (
     cut,
     data_to_world,
-    in_last_axes,
     moved,
     shape_boxes,
+    to_pixels,
     view_box,
-    world_to_data,
 )
 from napari_autostructn2v.plugin.ondemand import Window
 from napari_autostructn2v.plugin.reading import LayerSnapshot
@@ -79,8 +78,7 @@ def crop(image: LayerSnapshot, spans: Mapping[str, tuple[int, int]]) -> LayerSna
 
 def _plane(viewer: Any, image: LayerSnapshot) -> dict[str, tuple[int, int]]:
     """Where the plane in view lies along all axes but Y and X; channels stay together."""
-    point = in_last_axes(np.array([viewer.dims.point], float), image)
-    here = world_to_data(image.placement, point)[0]
+    here = to_pixels(viewer, image, np.array([viewer.dims.point], float))[0]
     spans = {}
     for axis, length, at in zip(image.axes, image.shape, here, strict=True):
         if axis not in "YXC":
