@@ -38,9 +38,12 @@ def finding(name="cells"):
     return Finding(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
 
 
-def model(stages=("stage1", "stage2"), mask=LINE, config=None):
+def model(stages=("stage1", "stage2"), mask=LINE, config=None, best=None):
     unit = SimpleNamespace(mask=mask, networks=dict.fromkeys(stages))
-    return SimpleNamespace(stages=tuple(stages), units=(unit,), config=config or Config())
+    best = best or max(stages)
+    return SimpleNamespace(
+        stages=tuple(stages), units=(unit,), config=config or Config(), best=best
+    )
 
 
 class FakeEngine:
@@ -117,7 +120,9 @@ class FakeEngine:
             for each in dict.fromkeys(known):
                 yield from self.denoise(number, image.source(), job.sink, each, int(each[-1]))
         report = {"quality": self.quality}
-        yield Finished(model(dict.fromkeys(known), mask, job.config), stop.is_set(), report)
+        best = self.quality.get("recommended")
+        learned = model(dict.fromkeys(known), mask, job.config, best)
+        yield Finished(learned, stop.is_set(), report)
 
     def denoise(self, image, source, sink, stage, number):
         target = sink.open(image, source, stage, source.dtype, stage == "stage2")

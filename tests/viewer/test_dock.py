@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.qt.threading import WorkerBase
+from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
 from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import (
@@ -158,21 +159,22 @@ def test_by_keyboard(open_dock, qtbot, fake_engine):
     assert dock.focusWidget() is dock.panels.denoise
 
 
-@pytest.mark.parametrize("way", ["hide", "remove"])
-def test_closing_the_panel_stops_the_run_and_keeps_what_was_learned(
-    open_dock, fake_engine, qtbot, way
-):
+def test_closing_the_panel_stops_the_run_and_keeps_what_was_learned(open_dock, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
     panel = dock.parentWidget()
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells autocorrelation" in viewer.layers)
-    panel.title.hide_button.click() if way == "hide" else panel.title.close_button.click()
+    notification_manager.records.clear()
+    panel.title.close_button.click()
     del dock, panel
+    qtbot.waitUntil(lambda: len(notification_manager.records) > 0)
+    (notice,) = notification_manager.records
+    assert notice.message.startswith("Denoise cells stops because its panel was closed")
     qtbot.waitUntil(lambda: "cells Stage 1 (stopped)" in viewer.layers)
     assert QThreadPool.globalInstance().waitForDone(5000)
 
 
-def test_behind_a_tab_floating_or_minimised_the_run_goes_on(open_dock, fake_engine, qtbot):
+def test_behind_a_tab_floating_hidden_or_minimised_the_run_goes_on(open_dock, fake_engine, qtbot):
     viewer, dock = open_dock(fake_engine(wait=True), PIXELS, show=True)
     window = viewer.window._qt_window
     panel = dock.parentWidget()
@@ -184,11 +186,15 @@ def test_behind_a_tab_floating_or_minimised_the_run_goes_on(open_dock, fake_engi
         panel.raise_,
         lambda: panel.setFloating(True),
         lambda: panel.setFloating(False),
+        lambda: panel.title.hide_button.click(),
+        panel.show,
+        panel.toggleViewAction().trigger,
+        panel.toggleViewAction().trigger,
         window.showMinimized,
         window.showNormal,
     ):
         act()
-        qtbot.wait(400)
+        qtbot.wait(300)
         assert dock.is_running
         assert not dock.session.run.is_stopping
     dock.panels.train.stop.click()
