@@ -68,6 +68,23 @@ def test_the_list_follows_the_layers(open_dock):
     assert enabled(dock) == (False, False)
 
 
+@pytest.mark.parametrize("left", [[], ["other"]])
+def test_no_layer_of_ours_is_chosen_in_place_of_an_image_that_is_gone(open_dock, denoise, left):
+    viewer, dock = open_dock(data=PIXELS)
+    for name in left:
+        viewer.add_image(PIXELS, name=name, visible=False)
+    denoise(dock)
+    dock.panels.result.residual.click()
+    inputs = dock.panels.inputs
+    viewer.layers.remove("cells")
+    assert (None if inputs.layer is None else inputs.layer.name) == next(iter(left), None)
+    assert [image.name for image in dock.session.images] == left
+    assert enabled(dock)[0] is bool(left)
+    assert left or "results only" in inputs.image_note.text()
+    inputs.image.setCurrentText("cells Stage 2")
+    assert enabled(dock)[0], "the user may choose it"
+
+
 def test_through_napari_s_proxy_the_same_layers_are_met(make_napari_viewer):
     from napari.utils._proxies import PublicOnlyProxy
 

@@ -30,7 +30,8 @@ class Curtain(QObject):
     What is left of the line is a layer of its own, cut from the noisy image's data without
     copying it; its frame is the line. "Left" and "right" are along the image's axis that lies
     horizontally, also where the layer is rotated. Hidden or covered, the result is shown
-    meanwhile. The curtain ends by itself when a layer is removed or the view becomes 3-D.
+    meanwhile. The curtain ends by itself when a layer is removed, or the view becomes 3-D or
+    a grid.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class Curtain(QObject):
         viewer, source, result = self._viewer, self._source, self._result
         if viewer.dims.ndisplay != 2:
             raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
-        if getattr(viewer, "canvas", viewer).grid.enabled:  # `viewer.grid` before napari 0.9
+        if _grid(viewer).enabled:
             raise InputError("the curtain needs both images in one place; switch the grid view off")
         shapes = [
             tuple(map(int, shape)) for shape in (self._levels()[0].shape, result.level_shapes[0])
@@ -133,6 +134,7 @@ class Curtain(QObject):
             (viewer.layers.events.removed, self._on_removed),
             (viewer.dims.events.ndisplay, self.close),
             (viewer.dims.events.order, self._turn),
+            (_grid(viewer).events.enabled, self._turn),
             (self._source.events.data, self._turn),
         ]
 
@@ -230,6 +232,10 @@ class Curtain(QObject):
         scale = world_scale(self._viewer, self._layer.units)
         own = np.asarray(position, float)[-len(scale) :] / scale
         return float(self._layer.world_to_data(own)[self._axis]) + 0.5
+
+
+def _grid(viewer: Any) -> Any:
+    return getattr(viewer, "canvas", viewer).grid  # `viewer.grid` before napari 0.9
 
 
 def _remove(viewer: Any, layer: Image) -> None:
