@@ -186,7 +186,7 @@ def test_closing_the_panel_stops_the_run_and_keeps_what_was_learned(open_dock, f
     del dock, panel
     qtbot.waitUntil(lambda: len(notification_manager.records) > 0)
     (notice,) = notification_manager.records
-    assert notice.message.startswith("Denoise cells stops because its panel was closed")
+    assert notice.message.startswith("Panel closed: Denoise cells stops.")
     qtbot.waitUntil(lambda: "cells Stage 1 (stopped)" in viewer.layers)
     assert QThreadPool.globalInstance().waitForDone(5000)
 

@@ -43,7 +43,7 @@ from napari_autostructn2v.plugin.worker import Engine, Run
 
 _MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
 _AWAITING = "The run of the panel that was closed is ending; its model will be here then."
-_CLOSED = "{} stops because its panel was closed; what is done so far is kept."
+_CLOSED = "Panel closed: {} stops. What is done so far is kept."
 
 
 class DenoiseDock(QWidget):
