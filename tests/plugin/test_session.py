@@ -1,6 +1,5 @@
 """What the dock knows, and what follows from it; no viewer, no training."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,7 @@ from napari_autostructn2v.engine.events import Checked, Failed, Finished, MaskFo
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin.jobs import Analysed, Apply, Loaded, Saved, Train
 from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.session import Session
+from napari_autostructn2v.plugin.session import Session, Trained
 from napari_autostructn2v.plugin.worker import Done
 
 NOISY = sample("nuclei", "horizontal", 128).noisy
@@ -190,6 +189,17 @@ def test_a_cancelled_run_was_never_there(script):
     np.testing.assert_array_equal(session.mask.mask, LINE)
 
 
+def test_a_model_taken_over_in_a_run_outlives_its_cancelling(script):
+    session = script.session
+    left = Trained(model(), "left", stage1=Config())
+    run = session.train(session.plan(Config()), session.images, sink=None)
+    session.take_over(left)
+    run.cancel()
+    script.do(run)
+    assert session.trained.model is left.model
+    assert session.trained.stage1 is None, "of other images, perhaps"
+
+
 def test_a_run_that_is_cancelled_late_is_undone(script, qtbot):
     session = script.session
     run = session.train(session.plan(Config()), session.images, sink=None)
@@ -270,13 +280,9 @@ def test_the_mask_of_stage_1_is_shown_when_it_is_found(script):
     assert session.mask.is_automatic
 
 
-def test_what_is_recommended(script):
+def test_a_run_that_learns_nothing_takes_no_model_away(script):
     session = script.session
     script.train(model())
-    assert session.trained.recommended == "stage2"
-    for advice, expected in (("stage1", "stage1"), ("refine", "stage2"), (None, "stage2")):
-        report = {"quality": {"recommended": advice}}
-        assert replace(session.trained, report=report).recommended == expected
     script.train(None)
     assert session.trained is not None, "a run that has learned nothing takes nothing away"
 

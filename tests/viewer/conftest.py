@@ -40,9 +40,9 @@ def finding(name="cells"):
 
 def model(stages=("stage1", "stage2"), mask=LINE, config=None, best=None):
     unit = SimpleNamespace(mask=mask, networks=dict.fromkeys(stages))
-    best = best or max(stages)
+    stages = tuple(stages)
     return SimpleNamespace(
-        stages=tuple(stages), units=(unit,), config=config or Config(), best=best
+        stages=stages, units=(unit,), config=config or Config(), best=best or stages[-1]
     )
 
 
