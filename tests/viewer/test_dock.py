@@ -251,9 +251,12 @@ def test_destroying_the_dock_ends_the_run(open_dock, fake_engine, qtbot):
 
 
 def test_the_window_lives_during_a_run(open_dock, denoise, fake_engine):
-    """A 10 ms timer on the event loop, while tiles of a larger image arrive and are drawn."""
+    """A 10 ms timer on the event loop, while tiles of a larger image arrive and are drawn.
+
+    Long enough for the few beats in which a layer is added to be less than a tenth of all.
+    """
     data = np.zeros((512, 512), np.float32)
-    _viewer, dock = open_dock(fake_engine(tile=16, pause=0.01), data, show=True)
+    _viewer, dock = open_dock(fake_engine(tile=16, pause=0.04), data, show=True)
     beats = []
     timer = QTimer()
     timer.setInterval(10)
