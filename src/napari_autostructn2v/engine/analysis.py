@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, Structure
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import Surface, flat_tiles, remove_plane
 from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
 from napari_autostructn2v.engine.rings import ring_mask
-from napari_autostructn2v.engine.sampling import Spot, sample_blocks, spots
+from napari_autostructn2v.engine.sampling import Spot, read_blocks, sample_blocks, spots
 from napari_autostructn2v.engine.source import Source, open_source
-from napari_autostructn2v.engine.structure import Verdict, judge, leak_mask, union
+from napari_autostructn2v.engine.structure import SINGLE_PIXEL, Verdict, judge, leak_mask, union
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,7 @@ _PAIRS = 4  # of planes
 _REPEATS = 0.1  # of the noise; less is not worth a word
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # it holds arrays
 class Finding:
     """The noise, verdict and structural mask of one channel of one image.
 
@@ -37,6 +38,8 @@ class Finding:
     between
         Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
         a pattern fixed in time, or a volume that was resampled.
+    outliers
+        Share of the pixels that are hot or dead.
     """
 
     image: int
@@ -47,6 +50,7 @@ class Finding:
     mask: Array
     spots: tuple[Spot, ...] = ()
     between: Mapping[str, float] = field(default_factory=dict)
+    outliers: float = 0.0
 
     def event(self) -> events.NoiseMeasured:
         return events.NoiseMeasured(
@@ -79,6 +83,7 @@ class Finding:
                 "wavelength": noise.wave and noise.wave.length,
                 "phases": noise.phases.round(4).tolist(),
                 "between_planes": {axis: round(rho, 4) for axis, rho in self.between.items()},
+                "outliers": round(self.outliers, 6),
                 "flat_share": round(noise.share, 5),
                 "tiles": noise.tiles,
                 "doubt": round(noise.doubt, 3),
@@ -89,6 +94,11 @@ class Finding:
     def remarks(self) -> list[str]:
         """What a microscopist should know besides the verdict, a sentence each."""
         noise, said = self.noise, []
+        if self.outliers > 0:
+            said.append(
+                f"{100 * self.outliers:.2g} % of the pixels are hot or dead: they are left as they "
+                "are, and count neither here nor in the training."
+            )
         if noise.variance.gain > 0:
             said.append(
                 f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared for "
@@ -124,11 +134,11 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
         for channel in range(source.channels):
             rng = np.random.default_rng((config.seed, image, channel))
             places = spots(source, channel, rng)
-            blocks = [spot.read(source) for spot in places]
+            blocks, outliers = read_blocks(source, places)
             noise = _measure(source, places, blocks, config.structure)
             finding = _finding(noise, blocks, config, image, channel, source.name)
             between = {} if noise.doubt > 1 else _between(source, places)
-            yield replace(finding, spots=tuple(places), between=between)
+            yield replace(finding, spots=tuple(places), between=between, outliers=outliers)
 
 
 def _measure(
@@ -144,7 +154,7 @@ def _measure(
                 f"{source.size[1]} px"
             )
         planes = sorted({spot.plane for spot in places})
-        empty = [Spot(plane, ((y0, y1), (x0, x1))).read(source) for plane in planes]
+        empty, _ = read_blocks(source, [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes])
         return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "dark":
         assert how.dark_file is not None
@@ -152,16 +162,15 @@ def _measure(
             rng = np.random.default_rng(0)
             return measure_empty(sample_blocks(dark, 0, rng), blocks, how.max_lag)
     if how.mask_source == "frames":
-        pairs = [
-            (spot.read(source), replace(spot, plane=after).read(source))
-            for spot, after in neighbours(source, places, "T")
-        ]
-        if not pairs:
+        found = neighbours(source, places, "T")
+        if not found:
             raise InputError(
                 f"image {source.name} with axes {source.axes} has no two frames along T; "
                 "mask_source = frames needs repeats of one scene"
             )
-        return measure_repeats(pairs, how.max_lag)
+        frames, _ = read_blocks(source, [spot for spot, _ in found])
+        others, _ = read_blocks(source, [replace(spot, plane=after) for spot, after in found])
+        return measure_repeats(list(zip(frames, others, strict=True)), how.max_lag)
     return measure(blocks, how.max_lag)
 
 
@@ -188,10 +197,9 @@ def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
     for axis in "TZ":
         values: list[float] = []
         for spot, after in neighbours(source, spots, axis):
-            here = Surface.of(spot.read(source))
-            there = Surface.of(replace(spot, plane=after).read(source))
-            if here.image.any() and there.image.any():
-                values += _repeating(here, there)
+            pair = [spot, replace(spot, plane=after)]
+            blocks, _ = measurable([spot.read(source) for spot in pair])
+            values += _repeating(*map(Surface.of, blocks))
         if values:
             found[axis] = float(np.median(values))
     return found
@@ -199,10 +207,15 @@ def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
 
 def _repeating(here: Surface, there: Surface) -> list[float]:
     tiles = flat_tiles([here])
+    if tiles is None:
+        return []
     height, width = tiles.values.shape[1:]
-    same = [there.image[y : y + height, x : x + width] for _, y, x in tiles.places]
-    one, other = tiles.levelled, remove_plane(np.stack(same))
+    windows = [(slice(y, y + height), slice(x, x + width)) for _, y, x in tiles.places]
+    both = tiles.valid & np.stack([there.finite[window] for window in windows])
+    one = remove_plane(tiles.values, both)
+    other = remove_plane(np.stack([there.image[window] for window in windows]), both)
     norm = np.sqrt((one**2).sum((1, 2)) * (other**2).sum((1, 2)))
+    one, other, norm = (values[norm > 0] for values in (one, other, norm))
     return list((one * other).sum((1, 2)) / np.maximum(norm, 1e-30))
 
 
@@ -212,7 +225,9 @@ def _finding(
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         tiles = flat_tiles([Surface.of(block) for block in blocks])
-        mask, _ = ring_mask(tiles.values, config.structure.ring)
+        mask = SINGLE_PIXEL
+        if tiles is not None:
+            mask, _ = ring_mask(tiles.values, config.structure.ring)
     else:
         mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
     return Finding(image, channel, name, noise, verdict, mask)
