@@ -15,7 +15,15 @@ from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import Surface, flat_tiles, remove_plane
-from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.levels import levelled
+from napari_autostructn2v.engine.noise import (
+    Noise,
+    measure,
+    measure_empty,
+    measure_repeats,
+    no_noise,
+)
+from napari_autostructn2v.engine.pooling import pooled
 from napari_autostructn2v.engine.rings import ring_mask
 from napari_autostructn2v.engine.sampling import Spot, read_blocks, sample_blocks, spots
 from napari_autostructn2v.engine.source import Source, open_source
@@ -24,6 +32,7 @@ from napari_autostructn2v.engine.structure import SINGLE_PIXEL, Verdict, judge, 
 Array = npt.NDArray[Any]
 
 _PAIRS = 4  # of planes
+_NAMED = 3  # images, in a sentence
 _REPEATS = 0.1  # of the noise; less is not worth a word
 
 
@@ -40,6 +49,8 @@ class Finding:
         a pattern fixed in time, or a volume that was resampled.
     outliers
         Share of the pixels that are hot or dead.
+    offset
+        What the grey values of `noise.variance` are less.
     """
 
     image: int
@@ -51,6 +62,12 @@ class Finding:
     spots: tuple[Spot, ...] = ()
     between: Mapping[str, float] = field(default_factory=dict)
     outliers: float = 0.0
+    offset: float = 0.0
+
+    @property
+    def blank(self) -> bool:
+        """Whether there was nothing to measure; the verdict says why."""
+        return self.verdict.name == "no data"
 
     def event(self) -> events.NoiseMeasured:
         return events.NoiseMeasured(
@@ -79,7 +96,10 @@ class Finding:
                 "autocorrelation_error": noise.error.round(5).tolist(),
                 "row_offset": round(noise.row_offset, 5),
                 "column_offset": round(noise.column_offset, 5),
-                "variance": {"read": noise.variance.read, "gain": noise.variance.gain},
+                "variance": {
+                    "read": noise.variance.read - noise.variance.gain * self.offset,
+                    "gain": noise.variance.gain,
+                },
                 "wavelength": noise.wave and noise.wave.length,
                 "phases": noise.phases.round(4).tolist(),
                 "between_planes": {axis: round(rho, 4) for axis, rho in self.between.items()},
@@ -124,21 +144,55 @@ class Finding:
 def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
     """Measure every channel of every image.
 
+    Of one without noise the finding is `blank`.
+
     Raises
     ------
     InputError
-        If an image is constant or without a finite value, or what the noise is to be measured on
-        is not there.
+        If all are, or what the noise is to be measured on is not there.
     """
-    for image, source in enumerate(sources):
+    without: dict[str, str] = {}
+    measured = False
+    for image, whole in enumerate(sources):
+        (source,) = levelled([whole])
         for channel in range(source.channels):
             rng = np.random.default_rng((config.seed, image, channel))
             places = spots(source, channel, rng)
-            blocks, outliers = read_blocks(source, places)
+            try:
+                blocks, outliers = read_blocks(source, places)
+            except InputError as error:
+                without[source.name] = str(error)
+                if len(sources) > 1 or source.channels > 1:
+                    yield _blank(image, channel, source.name, str(error), tuple(places), config)
+                continue
+            measured = True
             noise = _measure(source, places, blocks, config.structure)
             finding = _finding(noise, blocks, config, image, channel, source.name)
             between = {} if noise.doubt > 1 else _between(source, places)
-            yield replace(finding, spots=tuple(places), between=between, outliers=outliers)
+            yield replace(
+                finding,
+                spots=tuple(places),
+                between=between,
+                outliers=outliers,
+                offset=source.offset,
+            )
+    if not measured:
+        raise InputError(nothing_to_measure(without))
+
+
+def nothing_to_measure(reasons: Mapping[str, str]) -> str:
+    """Say of images by name why there is no noise in any of them."""
+    names = list(reasons)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}: {reasons[names[0]]}"
+
+
+def _blank(
+    image: int, channel: int, name: str, why: str, places: tuple[Spot, ...], config: Config
+) -> Finding:
+    verdict = Verdict("no data", f"{why[0].upper()}{why[1:]}.", 0.0, 0.0)
+    noise = no_noise(config.structure.max_lag)
+    return Finding(image, channel, name, noise, verdict, SINGLE_PIXEL, places)
 
 
 def _measure(
@@ -159,8 +213,9 @@ def _measure(
     if how.mask_source == "dark":
         assert how.dark_file is not None
         with open_source(how.dark_file) as dark:
-            rng = np.random.default_rng(0)
-            return measure_empty(sample_blocks(dark, 0, rng), blocks, how.max_lag)
+            (level,) = levelled([dark])
+            empty = sample_blocks(level, 0, np.random.default_rng(0))
+            return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "frames":
         found = neighbours(source, places, "T")
         if not found:
@@ -240,34 +295,15 @@ def find_in(blocks: Sequence[Array], config: Config) -> Finding:
 
 
 def combine(findings: Sequence[Finding], config: Config) -> Finding:
-    """What is common to several images or channels; the largest sample weighs most.
+    """What is common to several images or channels; see `pooled`. Those without noise don't count.
 
     The masks of the ring rule are united: it has no noise measurement to average.
     """
+    findings = [finding for finding in findings if not finding.blank] or findings[:1]
     first = findings[0]
     if len(findings) == 1:
         return first
-    weights = np.array([finding.noise.tiles for finding in findings], float)
-    weights /= weights.sum()
-    noises = [finding.noise for finding in findings]
-
-    def mean(values: Sequence[Any]) -> Any:
-        return sum(weight * value for weight, value in zip(weights, values, strict=True))
-
-    noise = replace(
-        max(noises, key=lambda noise: noise.tiles),
-        short=mean([n.short for n in noises]),
-        short_error=np.sqrt(
-            sum((w * n.short_error) ** 2 for w, n in zip(weights, noises, strict=True))
-        ),
-        sigma=float(np.sqrt(mean([n.sigma**2 for n in noises]))),
-        row_offset=float(mean([n.row_offset for n in noises])),
-        column_offset=float(mean([n.column_offset for n in noises])),
-        autocovariance=mean([n.autocovariance for n in noises]),
-        tiles=sum(n.tiles for n in noises),
-        doubt=float(mean([n.doubt for n in noises])),
-        removed=float(mean([n.removed for n in noises])),
-    )
+    noise = pooled([finding.noise for finding in findings])
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         return replace(first, noise=noise, verdict=verdict, mask=union(*[f.mask for f in findings]))
@@ -282,4 +318,5 @@ def report(findings: Sequence[Finding]) -> dict[str, Any]:
         if len(images) <= finding.image:
             images.append({"name": finding.name, "channels": []})
         images[finding.image]["channels"].append(finding.report())
-    return {**findings[0].report(), "images": images}
+    first = next((finding for finding in findings if not finding.blank), findings[0])
+    return {**first.report(), "images": images}

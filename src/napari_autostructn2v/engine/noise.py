@@ -234,10 +234,16 @@ def _of_tiles(
     )
 
 
-def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int) -> Noise:
-    """The noise where no tile has enough data: its strength alone, by neighbours' differences."""
+def no_noise(max_lag: int) -> Noise:
+    """What there is to say of an image without noise: every pixel is its own."""
     short = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
     short[max_lag, max_lag] = 1
+    nothing = np.zeros_like(short)
+    return Noise(short, nothing, 0.0, 0.0, 0.0, nothing, 0, Variance(0.0), share=0.0, scarce=True)
+
+
+def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int) -> Noise:
+    """The noise where no tile has enough data: its strength alone, by neighbours' differences."""
     steps = [
         (line[1:] - line[:-1])[finite[1:] & finite[:-1]]
         for surface in surfaces
@@ -251,17 +257,11 @@ def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int)
     if variance == 0:
         values = np.concatenate([surface.image[surface.finite] for surface in surfaces])
         variance = float(values.astype(float).var())
-    return Noise(
-        short=short,
-        short_error=np.zeros_like(short),
+    return replace(
+        no_noise(max_lag),
         sigma=math.sqrt(variance),
-        row_offset=0.0,
-        column_offset=0.0,
-        autocovariance=_image_autocovariance(shown, max_lag),
-        tiles=0,
         variance=Variance(variance),
-        share=0.0,
-        scarce=True,
+        autocovariance=_image_autocovariance(shown, max_lag),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import weakref
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
+from napari_autostructn2v.engine.view import View
 
 __all__ = ["Metadata", "Source", "as_source", "find_files", "find_sources", "open_source"]
 
@@ -43,6 +45,8 @@ class Source:
     InputError
         If axes, shape or dtype are not those of an image.
     """
+
+    offset: float = 0.0  # what is read is less this
 
     def __init__(
         self,
@@ -90,11 +94,20 @@ class Source:
         InputError
             If it turns out to be damaged there.
         """
-        block = self._stored(self.index(plane, y, x))
-        if self.transposed:
-            block = block.T
+        block = self.stored(plane, y, x)
         with np.errstate(over="ignore", invalid="ignore"):
             return block.astype(np.float32, order="C")
+
+    def stored(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
+        """The same in the type that it has."""
+        block = self._stored(self.index(plane, y, x))
+        return block.T if self.transposed else block
+
+    def through(self, view: View, offset: float) -> Source:
+        """The image as a view shows it, whose values are less `offset`."""
+        seen = copy.copy(self)
+        seen._data, seen.offset = view, offset
+        return seen
 
     def crop(self, **spans: slice) -> Source:
         """Give a part as a source of its own: `source.crop(Y=slice(100, 400), T=slice(3, 4))`.
@@ -124,13 +137,15 @@ class Source:
         if names and "C" in spans:
             names = names[first["C"] : first["C"] + lengths["C"]]
         part = _Part(self, tuple(first.values()), tuple(lengths.values()))
-        return Source(
+        cropped = Source(
             part,
             self.axes,
             name=self.name,
             metadata=replace(self.metadata, channel_names=names),
             path=self.path,
         )
+        cropped.offset = self.offset
+        return cropped
 
     def close(self) -> None:
         """Let go of the file; nothing can be read afterwards. An array is left alone."""
@@ -156,14 +171,14 @@ class Source:
     def _stored(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         if self._data is None:
             raise ValueError(f"{self.name} is closed")
-        if isinstance(self._data, _Part):  # the whole speaks of its own errors
+        if isinstance(self._data, _Part | View):  # the whole speaks of its own errors
             return self._data[index]
         try:
             return np.asarray(self._data[index])
         except (InputError, MemoryError):
             raise
         except Exception as error:  # decoders raise what they please on damaged data
-            plane, reason = self._plane(index), _first_line(error)
+            plane, reason = self.plane(index), _first_line(error)
             raise InputError(
                 f"image {self.name!r} cannot be read at plane {plane} ({reason}); "
                 "check that its data are still there, or open it again"
@@ -172,7 +187,7 @@ class Source:
                 f"ends too early ({reason})"
             ) from error
 
-    def _plane(self, index: tuple[int | slice, ...]) -> int:
+    def plane(self, index: tuple[int | slice, ...]) -> int:
         """The number of the plane that an index lies in."""
         plane = 0
         for axis, where in zip(self.axes, index, strict=True):
