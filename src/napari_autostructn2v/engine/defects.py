@@ -23,7 +23,7 @@ _ALONE = 0.25  # of its excess: what the neighbours of a hot pixel may have of i
 _MANY, _MOST = 2e-3, 0.03  # of the pixels: what is more frequent is the noise's nature
 _NEIGHBOURS = 6  # with a value, of 24
 _REPEATED = 8  # times: an extreme value that stands for nothing
-_FAR = 1.01  # times: as many pixels have this value as have one near it
+_CLOSE = 0.01  # of a value's pixels: so many others near it are none
 _EXTREMES = 4  # such values at each end
 _SAMPLED = 2**16  # pixels that scales are told from
 
@@ -85,7 +85,11 @@ class _Search:
 
     def __init__(self, blocks: Sequence[Array]) -> None:
         self._blocks = blocks
-        self.uneven = [_without(block, constant(block)) for block in blocks]
+        found = [constant(block) for block in blocks]
+        self.uneven = [
+            _without(block, area) for block, (area, _) in zip(blocks, found, strict=True)
+        ]
+        self._filling = {value for _, values in found for value in values}
 
     @cached_property
     def _scale(self) -> float:
@@ -117,19 +121,24 @@ class _Search:
             block[np.isfinite(block) & ~_spikes(block, outlying, self._scale)[0]]
             for block in self._blocks
         ]
-        blank = _lone_extremes(np.concatenate(values), max(_OUTLYING) * self._scale)
-        return Defects(outlying, self._scale, blank)
+        lone = _lone_extremes(np.concatenate(values), max(_OUTLYING) * self._scale)
+        return Defects(outlying, self._scale, tuple(sorted(self._filling.union(lone))))
 
 
 def _without(block: Array, where: Array) -> Array:
     return np.where(where, np.nan, block).astype(block.dtype, copy=False) if where.any() else block
 
 
-def constant(block: Array) -> Array:
-    """(H, W) bool: areas and runs of exactly one value that noise does not give by chance.
+def constant(block: Array) -> tuple[Array, list[float]]:
+    """Areas and runs of exactly one value that noise does not give by chance.
 
     How likely that is, neighbouring pixels around the area tell: among photon counts most of which
     are 0, large squares of zeros are data.
+
+    Returns
+    -------
+    area, filling
+        (H, W) bool, and those of its values that nothing else is near: they are no grey values.
     """
     alike = [block[1:] == block[:-1], block[:, 1:] == block[:, :-1]]
     for side in _SIDES:
@@ -137,7 +146,7 @@ def constant(block: Array) -> Array:
         for height, width in ((side, side), (1, side**2), (side**2, 1)):
             area |= _one_value(alike, height, width, block.shape)
         if not area.any():
-            return area
+            break
         near = _widened(area, side) & ~area
         pairs = [near[1:] & near[:-1], near[:, 1:] & near[:, :-1]]
         chance = max(
@@ -146,20 +155,21 @@ def constant(block: Array) -> Array:
         )
         if chance ** (side**2 / 2) * block.size < _BY_CHANCE:
             return _all_of(area, block)
-    return np.zeros(block.shape, bool)
+    return np.zeros(block.shape, bool), []
 
 
-def _all_of(area: Array, block: Array) -> Array:
-    """The area, and wherever else its most frequent values are, if next to none are near them."""
+def _all_of(area: Array, block: Array) -> tuple[Array, list[float]]:
+    """The area, with all pixels of those of its most frequent values that are far from others."""
     values, counts = np.unique(block[area], return_counts=True)
     rest = _without(block, area)
-    near = 2 * _scale(rest)
-    for value in values[np.argsort(counts)[::-1][:_EXTREMES]]:
-        same = rest == value
-        close = int((np.abs(rest - value) <= near).sum())
-        if close <= _FAR * same.sum():
-            area |= same
-    return area
+    near, filling = 2 * _scale(rest), []
+    for index in np.argsort(counts)[::-1][:_EXTREMES]:
+        value, same = values[index], rest == values[index]
+        close = int((np.abs(rest - value) <= near).sum() - same.sum())
+        if close <= _CLOSE * (counts[index] + same.sum()):
+            area = area | same
+            filling.append(float(value))
+    return area, filling
 
 
 def _one_value(alike: Sequence[Array], height: int, width: int, shape: tuple[int, ...]) -> Array:
