@@ -334,6 +334,9 @@ class Config(_Frozen):
     tile: int | None = _field(
         None, "Side of an inference tile; default: as large as memory allows", unit="px", ge=16
     )
+    replace_outliers: bool = _field(
+        False, "Denoise hot and dead pixels too, instead of leaving them as they are"
+    )
     result: Literal["recommended", "stage1", "stage2"] = _field(
         "recommended", "Stage whose result is written; recommended takes what was judged best"
     )

@@ -197,7 +197,7 @@ class Course:
 
     def _judge(self, finding: Finding) -> Judge:
         return Judge(
-            self.config, self.sources, self.channel, self.normalisation, self.device, finding.noise
+            self.config, self.sources, self.channel, self.normalisation, self.device, finding
         )
 
     def _tell(self, finding: Finding, mask: Array) -> events.MaskFound:

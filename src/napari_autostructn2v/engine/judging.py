@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_autostructn2v.engine.analysis import neighbours
+from napari_autostructn2v.engine.analysis import Finding, neighbours
 from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise import Noise
 from napari_autostructn2v.engine.patches import Normalisation, Piece, split
@@ -35,23 +36,32 @@ _GLANCE = 128  # px, of one block: takes no longer than a tile
 
 @dataclass(frozen=True)
 class Judge:
-    """What the judgements of a network have in common; of several channels the first is judged."""
+    """What the judgements of a network have in common.
+
+    Of several channels all are checked, and the first is assessed. Each block is compared with the
+    noise of its own image and channel.
+    """
 
     config: Config
     sources: Sequence[Source]
     channel: int | None
     normalisation: Normalisation
     device: torch.device
-    noise: Noise
+    finding: Finding
 
     def check(self, network: UNet, mask: Array) -> Check:
         """Compare what a network takes away with the measured noise."""
         rng = np.random.default_rng(self.config.seed)
-        noisy = [_middle(spot).read(source) for source, spot in self._anywhere(rng)]
-        denoise = self._denoiser(network)
-        denoised = [denoise(block) for block in noisy]
+        places = [(source, _middle(spot)) for source, spot in self._anywhere(rng)]
+        seen = [spot.read(source) for source, spot in places]
+        denoised = [
+            self._denoiser(network, source.channel(spot.plane))(block)
+            for (source, spot), block in zip(places, seen, strict=True)
+        ]
         patch = self.config.stage2.patch_size
-        return check(noisy, denoised, self.noise, mask, rng, patch)
+        return check(
+            _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(places)
+        )
 
     def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
         """The quality card of each network, as plain values, and which is the best."""
@@ -68,10 +78,10 @@ class Judge:
 
         Where they are alike, the first.
         """
-        blocks, repeats = self._held_out()
+        blocks, repeats, noises = self._held_out()
         few = [_centre(block, _GLANCE) for block in blocks[:1]]
         again = [[_centre(block, _GLANCE) for block in frame[:1]] for frame in repeats]
-        cards = self._cards(networks, few, again)
+        cards = self._cards(networks, few, again, noises[:1])
         told = cards and all(card.told for card in cards.values())
         return recommend(cards) if told else None
 
@@ -80,15 +90,25 @@ class Judge:
         networks: Mapping[Name, UNet],
         blocks: Sequence[Array],
         repeats: Sequence[Sequence[Array]],
+        noises: Sequence[Noise],
     ) -> dict[Name, Card]:
         cards: dict[Name, Card] = {}
         for name, network in networks.items() if blocks else ():
             rng = np.random.default_rng(self.config.seed)
-            cards[name] = assess(self._denoiser(network), blocks, self.noise, rng, repeats)
+            denoise = self._denoiser(network, self.channel or 0)
+            noise = self.finding.noise
+            cards[name] = assess(denoise, blocks, noise, rng, repeats, noises)
         return cards
 
-    def _denoiser(self, network: UNet) -> Callable[[Array], Array]:
-        channel, ready = self.channel or 0, on_device(network, self.device)
+    def _noises(self, places: Sequence[tuple[Source, Spot]]) -> list[Noise]:
+        """The noise of the image and channel that each place is of."""
+        return [
+            self.finding.noise_of(self.sources.index(source), source.channel(spot.plane))
+            for source, spot in places
+        ]
+
+    def _denoiser(self, network: UNet, channel: int) -> Callable[[Array], Array]:
+        ready = on_device(network, self.device)
 
         def denoise(block: Array) -> Array:
             image = self.normalisation.apply(block.astype(np.float32), channel)
@@ -101,13 +121,15 @@ class Judge:
         found = [
             (source, spot)
             for source in self.sources
-            for spot in spots(source, self.channel or 0, rng, images=len(self.sources))
+            for channel in range(source.channels)
+            if self.channel in (None, channel)
+            for spot in spots(source, channel, rng, images=len(self.sources))
         ]
         order = rng.permutation(len(found))[:_CHECKED]
         return [found[i] for i in sorted(order)]
 
-    def _held_out(self) -> tuple[list[Array], list[list[Array]]]:
-        """Parts of the validation pieces; and of a further frame, where frames repeat."""
+    def _held_out(self) -> tuple[list[Array], list[list[Array]], list[Noise]]:
+        """Parts of the validation pieces; of a further frame, where frames repeat; their noise."""
         rng = np.random.default_rng(self.config.seed)
         stage = self.config.stage2 if self.config.run_stage2 else self.config.stage1
         _, held, _ = split(
@@ -127,7 +149,13 @@ class Judge:
             if all(pair for _, pair in pairs):
                 chosen = [(source, pair[0][0]) for source, pair in pairs]
                 again = [Spot(pair[0][1], pair[0][0].region).read(source) for source, pair in pairs]
-        return [spot.read(source) for source, spot in chosen], [again] if again else []
+        blocks = _data([spot.read(source) for source, spot in chosen])
+        return blocks, [again] if again else [], self._noises(chosen)
+
+
+def _data(blocks: Sequence[Array]) -> list[Array]:
+    """The blocks with NaN where there is no noise that could be compared."""
+    return [block for each in blocks for block in measurable([each])[0]]
 
 
 def _spot(piece: Piece) -> Spot:

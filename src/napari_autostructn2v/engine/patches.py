@@ -51,17 +51,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """z-score of each channel; nothing is clipped."""
+    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    offset: float = 0.0
 
     def apply(self, block: Array, channel: int) -> Array:
-        result: Array = (block - np.float32(self.mean[channel])) / np.float32(self.std[channel])
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = (block - mean) / np.float32(self.std[channel])
         return result
 
     def undo(self, block: Array, channel: int) -> Array:
-        result: Array = block * np.float32(self.std[channel]) + np.float32(self.mean[channel])
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = block * np.float32(self.std[channel]) + mean
         return result
 
 

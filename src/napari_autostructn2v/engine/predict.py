@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,15 +91,20 @@ def denoise_plane(
     stop: Stop | None = None,
     region: Region | None = None,
 ) -> Iterator[tuple[Region, Array, int]]:
-    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values."""
+    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values.
+
+    They are float32, or float64 where the image has an offset that float32 can't hold.
+    """
     channel = source.channel(plane)
+    normalisation = replace(normalisation, offset=source.offset)
 
     def read(region: Region) -> Array:
         (y0, y1), (x0, x1) = region
         return normalisation.apply(source.read(plane, slice(y0, y1), slice(x0, x1)), channel)
 
     for core, block, left in predict(network, read, source.size, side, device, stop, region):
-        yield core, normalisation.undo(block, channel), left
+        result = normalisation.undo(block, channel)
+        yield core, result.astype(float) + source.offset if source.offset else result, left
 
 
 def is_out_of_memory(error: BaseException) -> bool:

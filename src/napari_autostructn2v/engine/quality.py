@@ -104,6 +104,7 @@ def assess(
     noise: Noise,
     rng: np.random.Generator,
     repeats: Sequence[Sequence[Array]] = (),
+    noises: Sequence[Noise] = (),
 ) -> Card:
     """Judge a denoiser on blocks it was not trained on.
 
@@ -115,10 +116,13 @@ def assess(
         (H, W) each, in grey values; NaN where there is no value. The caller bounds their size.
     repeats
         Further frames of the scene, each with the same blocks.
+    noises
+        That of each block's own image, where `noise` is what several have on average.
     """
     known = noise if noise.doubt <= 1 else _noise_of_residual(denoise, blocks, noise)
     gain = _against_repeats(denoise, blocks, repeats) if repeats else None
-    seen = probe(denoise, blocks, known or noise, rng)
+    own = noises if noises and known is noise else [known or noise] * len(blocks)
+    seen = probe(denoise, blocks, own, rng)
     if seen is None:
         return Card(None, None, None, None, None, gain)
     left = _noise_left(seen)
