@@ -32,6 +32,10 @@ class Board:
                 ) from error
             self._writer = SummaryWriter(str(folder / name / "logs"))
 
+    @property
+    def on(self) -> bool:
+        return self._writer is not None
+
     def step(self, step: Step) -> None:
         if self._writer is None:
             return
