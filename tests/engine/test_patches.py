@@ -10,13 +10,12 @@ from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.patches import (
     Normalisation,
-    Piece,
     Pool,
     move,
-    split,
     symmetries,
 )
 from napari_autostructn2v.engine.source import Source, as_source
+from napari_autostructn2v.engine.split import Piece
 
 CPU = torch.device("cpu")
 SAME = Normalisation((0.0,), (1.0,))
@@ -113,32 +112,6 @@ def test_roi_keeps_to_the_wanted_side() -> None:
         )
         mean = made.batch(200, generator()).mean((1, 2))
         assert ((mean <= 50) if background else (mean >= 50)).all()
-
-
-def test_split_by_image_as_the_original_does() -> None:
-    sources = [numbered((20, 20)) for _ in range(20)]
-    train, held, names = split(sources, (0.7, 0.15, 0.15), 8, np.random.default_rng(0))
-    assert [len(names[key]) for key in ("train", "val", "test")] == [14, 3, 3]
-    assert len(train) == 14
-    assert len(held) == 3
-    assert not {id(p.source) for p in train} & {id(p.source) for p in held}
-
-
-def test_split_by_region_holds_out_a_strip() -> None:
-    for seed in range(8):
-        train, held, _ = split(
-            [numbered((100, 60))], (0.7, 0.15, 0.15), 16, np.random.default_rng(seed)
-        )
-        assert train[0].pixels + held[0].pixels == 6000
-        covered = np.zeros((100, 60), int)
-        for piece in (train[0], held[0]):
-            (y0, y1), (x0, x1) = piece.region
-            covered[y0:y1, x0:x1] += 1
-        assert (covered == 1).all()
-        assert min(held[0].shape) >= 16
-        assert held[0].pixels < 0.3 * 6000
-    train, held, _ = split([numbered((20, 20))], (0.7, 0.15, 0.15), 16, np.random.default_rng(0))
-    assert train == held  # too small to spare any
 
 
 def test_nothing_to_train_on_is_said() -> None:
