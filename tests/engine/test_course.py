@@ -25,7 +25,7 @@ def noisy(size: int = 64) -> np.ndarray:
 
 
 def story(
-    image: np.ndarray,
+    image: Any,
     one: dict[str, Any] | None = None,
     two: dict[str, Any] | None = None,
     sink: ArraySink | None = None,
@@ -176,3 +176,33 @@ def test_each_stage_chooses_from_all_threads(monkeypatch: pytest.MonkeyPatch) ->
     assert isinstance(last, events.Finished)
     assert offered == [2, 2]
     assert [stage["threads"] for stage in last.report["stages"]] == [1, 1]
+
+
+@pytest.mark.parametrize(("size", "apart"), [(40, False), (64, True)])
+def test_the_card_says_whether_it_was_judged_apart(size: int, apart: bool) -> None:
+    last = story(noisy(96)[:size, :size], budget="2steps")[-1]
+    assert isinstance(last, events.Finished)
+    quality = last.report["quality"]
+    assert quality["apart"] is apart
+    words = "that were not trained on" if apart else "that were trained on too"
+    assert words in quality["meaning"]["gain_db"]["meaning"]
+
+
+def test_a_sample_is_made_for_logs_alone_and_of_the_channel_that_is_trained(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    original = course.Course._sample
+
+    def recorded(self: course.Course, network: Any) -> np.ndarray:
+        made.append((self.channel, float(np.median(original(self, network)))))
+        return np.zeros((8, 8))
+
+    monkeypatch.setattr(course.Course, "_sample", recorded)
+    image = np.stack([noisy(), noisy() + 1e4])
+    more = {"axes": "CYX", "network_per_channel": True, "run_stage2": False, "budget": "2steps"}
+    assert isinstance(story(image, **more)[-1], events.Finished)
+    assert not made
+    assert isinstance(story(image, **more, tensorboard=tmp_path)[-1], events.Finished)
+    assert [channel for channel, _ in made] == [0, 1]
+    assert all(abs(centre) < 20 for _, centre in made)  # normalised as its own channel is
