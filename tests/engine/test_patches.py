@@ -13,6 +13,7 @@ from napari_autostructn2v.engine.patches import (
     Pool,
     move,
     symmetries,
+    validation_pool,
 )
 from napari_autostructn2v.engine.source import Source, as_source
 from napari_autostructn2v.engine.split import Piece
@@ -144,3 +145,72 @@ def test_normalisation_undoes_itself() -> None:
     block = np.array([[90.0, 140.0]], np.float32)
     assert made.apply(block, 0).tolist() == [[-0.5, 2.0]]
     np.testing.assert_allclose(made.undo(made.apply(block, 1), 1), block, rtol=1e-6)
+
+
+def test_images_smaller_than_the_patch_are_drawn_too() -> None:
+    made = pool([whole(numbered((20, 30))), whole(numbered((5, 9), first=10_000))])
+    batch = made.batch(3000, generator())
+    small = batch.nan_to_num(0).amax((1, 2)) >= 10_000
+    assert small.any()
+    assert (batch[small].isnan().sum((1, 2)) == 3 * 8).all()
+    assert not batch[~small].isnan().any()
+
+
+# A specimen that fills part of an image much larger than the pool.
+LARGE = (600, 600)
+
+
+def specimen(place: tuple[slice, slice]) -> Source:
+    image = np.random.default_rng(0).normal(10, 1, LARGE).astype(np.float32)
+    image[place] += 100
+    return as_source(image)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (slice(None), slice(300, None)),  # a half
+        (slice(180, 370), slice(120, 310)),  # a tenth
+        (slice(540, None), slice(0, 60)),  # a hundredth, in a corner
+    ],
+)
+@pytest.mark.parametrize("capacity", [2**15, 2**18, 2**24])  # 8 and 64 blocks; all of it
+@pytest.mark.parametrize("background", [False, True])
+def test_patches_of_large_data_are_on_the_wanted_side(
+    place: tuple[slice, slice], capacity: int, background: bool
+) -> None:
+    made = pool([whole(specimen(place))], capacity, use_roi=True, select_background=background)
+    stream, wanted = generator(), 0
+    for _ in range(20):
+        mean = made.batch(32, stream).mean((1, 2))
+        wanted += int(((mean < 80) if background else (mean > 40)).sum())
+        made.advance()
+    made.close()
+    assert wanted == 20 * 32
+
+
+def test_a_region_is_drawn_from_evenly_wherever_it_lies() -> None:
+    source = specimen((slice(None), slice(None, 150)))  # the rest is empty
+    made = pool([whole(source)], 2**17, use_roi=True)
+    stream, rows = generator(), []
+    truth = source.read(0, slice(None), slice(None))
+    places = {float(value): k // LARGE[1] for k, value in enumerate(truth.ravel())}
+    for _ in range(400):
+        rows += [places[float(value)] for value in made.batch(8, stream)[:, 0, 0]]
+        made.advance()
+    made.close()
+    shares = np.histogram(rows, 4, (0, LARGE[0]))[0] / len(rows)
+    assert shares.min() > 0.1
+
+
+@pytest.mark.parametrize("capacity", [2**15, 2**24])
+def test_without_a_region_anywhere_that_is_said(capacity: int) -> None:
+    with pytest.raises(InputError, match=r"above roi_threshold 1 .*leave use_roi off"):
+        pool([whole(specimen((slice(100), slice(100))))], capacity, use_roi=True, roi_threshold=1.0)
+
+
+def test_held_out_parts_without_a_region_validate_all_the_same() -> None:
+    flat = specimen((slice(0, 0), slice(0, 0)))
+    stage = Stage(patch_size=8, use_roi=True, roi_threshold=1.0)
+    held = validation_pool([whole(flat)], SAME, stage, 2**26, 0, CPU)
+    assert held.batch(4, generator()).shape == (4, 8, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -465,7 +466,7 @@ class Course:
         stage, first = self.config.stage(name), self.config.training.stage1_share
         steps = {
             "steps": first if name == "stage1" else 1 - first,
-            "epochs": stage.patches_per_image / stage.batch_size,
+            "epochs": math.ceil(stage.patches_per_image / stage.batch_size),
         }.get(self.config.budget.unit, 1.0)
         return steps * stage.batch_size * stage.patch_size**2 * stage.network.features
 

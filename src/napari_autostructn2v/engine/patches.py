@@ -25,7 +25,9 @@ Array = npt.NDArray[Any]
 
 _BLOCK_PATCHES = 4  # side of a pool block, in patches
 _MOST_ORIGINS = 2**21  # kept of the regions of interest of all blocks
-_TRIES, _LOOKED_AT = 4, 2**28  # blocks for each that the pool has room for; or pixels, if more
+# To find blocks with a region of interest: as many for each that there is, and at most, unless
+# the pool has room for more.
+_TRIES, _MOST_TRIES = 4, 1024
 _STEPS_PER_BLOCK = 4  # a block of the pool is replaced every so many steps
 
 
@@ -93,11 +95,13 @@ class Pool:
         self._executor: ThreadPoolExecutor | None = None
         self.shape = _patch_shape(pieces, stage.patch_size)
         self._interests = self._find_interests(pieces) if stage.use_roi else {}
-        if sum(max(p.pixels, math.prod(self.shape)) for p in pieces) * 4 > capacity:
+        pixels = sum(max(piece.pixels, math.prod(self.shape)) for piece in pieces)
+        if pixels * 4 > capacity:
             side = tuple(_BLOCK_PATCHES * n for n in self.shape)
             self._draws = _random_blocks(pieces, side, self._rng)
             most = max(1, capacity // (4 * math.prod(side)))
-            tries = itertools.islice(self._draws, max(most * _TRIES, _LOOKED_AT // math.prod(side)))
+            share = min(_TRIES * pixels // math.prod(side), _MOST_TRIES)
+            tries = itertools.islice(self._draws, max(_TRIES * most, share))
             blocks = list(itertools.islice(self._usable(tries), most))
             self._executor = ThreadPoolExecutor(1, "autostructn2v-pool")
         else:

@@ -83,5 +83,6 @@ class Plateau:
 
     def end(self, step: int) -> int:
         """The step at which patience runs out, if there is no improvement from here on."""
-        every = self._options.validate_every
-        return (step // every + self._options.patience - self._waited) * every
+        every, first = self._options.validate_every, self._best == math.inf
+        # The first loss that is validated is better than none.
+        return (step // every + first + self._options.patience - self._waited) * every

@@ -97,6 +97,11 @@ class Source:
         """Whether X is stored before Y."""
         return self.axes.index("X") < self.axes.index("Y")
 
+    @property
+    def chunks(self) -> tuple[int, int] | None:
+        """(height, width) of the blocks it is stored in, as `chunks_of` tells them."""
+        return chunks_of(self._data, self.axes)
+
     def channel(self, plane: int) -> int:
         """Position of a plane along C; 0 without that axis."""
         return self._position(plane).get("C", 0)
@@ -379,6 +384,19 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
         for source, own in zip(sources, sets, strict=True)
         if not (own and any(own < other for other in sets))
     ]
+
+
+def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
+    """(height, width) of an array's chunks (zarr, dask, h5py), 1 where one is all; or None."""
+    chunks = getattr(data, "chunks", None)
+    if not chunks or len(chunks) != len(axes):
+        return None
+    sides = []
+    for axis in "YX":
+        chunk, length = chunks[axes.index(axis)], data.shape[axes.index(axis)]
+        side = int(chunk[0] if isinstance(chunk, tuple) else chunk)  # dask's may be irregular
+        sides.append(side if side < length else 1)
+    return sides[0], sides[1]
 
 
 def _whole_shape(data: Any, name: str) -> tuple[int, ...]:
