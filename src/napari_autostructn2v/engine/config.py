@@ -251,6 +251,18 @@ class Structure(_Frozen):
     max_lag: int = _field(20, "Largest lag that is measured", unit="px", ge=2, le=64)
     ring: Ring = Ring()
 
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _rows(cls, value: Any) -> Any:
+        """Tell of a mask that is none once, not for each of its pixels."""
+        if isinstance(value, list | tuple):
+            rows = [row if isinstance(row, list | tuple) else () for row in value]
+            widths = {len(row) for row in rows}
+            numbers = all(isinstance(pixel, int) for row in rows for pixel in row)
+            if not numbers or len(widths) != 1 or 0 in widths:
+                raise ValueError("a mask is rows of 0 and 1 that are all of one length")
+        return value
+
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:
         needs = {"file": "mask_file", "array": "mask", "region": "region", "dark": "dark_file"}

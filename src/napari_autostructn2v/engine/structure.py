@@ -24,6 +24,8 @@ _ADVISED = 12  # pairs of pixels at most
 _NUMBERS = {1: "One", 2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 _MOST, _LITTLE = 0.7, 0.3  # of the leak: what lies along one line, and across it
 
+LONGEST_SIDE = 2047  # px of a mask: a full line of the largest patch; what is longer is a picture
+
 SINGLE_PIXEL: Array = np.ones((1, 1), np.uint8)
 
 _SENTENCES = {
@@ -304,17 +306,24 @@ def union(*masks: Array) -> Array:
     return total
 
 
+def check_size(shape: Sequence[int], name: str = "mask") -> None:
+    """Refuse a mask, before it is read, that is too large to be one."""
+    if max(shape) > LONGEST_SIDE:
+        raise InputError(f"{name} is a picture; a mask has at most {LONGEST_SIDE} px on each side")
+
+
 def check_mask(mask: Array, name: str = "mask") -> Array:
     """Validate a mask from outside and give it as uint8 of 0 and 1; errors call it `name`.
 
     Raises
     ------
     InputError
-        Unless it is 2-D with odd sides and its centre is hidden.
+        Unless it is 2-D with odd sides of at most `LONGEST_SIDE` and its centre is hidden.
     """
     values = np.asarray(mask)
     if values.ndim != 2:
         raise InputError(f"{name}: expected 2 axes, got shape {values.shape}")
+    check_size(values.shape, name)
     if not all(side % 2 for side in values.shape):
         raise InputError(
             f"{name}: both sides must be odd, so that it has a centre; got {values.shape}"
