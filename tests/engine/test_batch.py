@@ -175,7 +175,45 @@ def test_a_bug_on_one_file_ends_nothing(model, folder, monkeypatch, caplog):
     def broken(path, axes=None):
         raise TypeError("bug")
 
-    monkeypatch.setattr("napari_autostructn2v.engine.batch.open_source", broken)
+    monkeypatch.setattr("napari_autostructn2v.engine.batch.open_sources", broken)
     told = list(denoise_files(model, plan(folder, folder / "out"), device="cpu"))
     assert outcomes(told) == [(0, "failed"), (1, "failed"), (2, "failed")]
     assert "TypeError: bug" in caplog.text
+
+
+def test_each_image_of_a_file_has_its_result(model, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "two.ome.tif", ome=True) as file:
+        for name, image in (("a", NOISY), ("b/c", NOISY[:48])):
+            file.write(image, metadata={"Name": name})
+    told = list(denoise_files(model, plan(tmp_path / "two.ome.tif", tmp_path / "out")))
+    assert outcomes(told) == [(0, "done")]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["two_a.tif", "two_b_c.tif"]
+    assert tifffile.imread(tmp_path / "out" / "two_b_c.tif").shape == NOISY[:48].shape
+
+
+def test_a_set_in_several_files_is_denoised_once(model, tmp_path):
+    images = tmp_path / "in"
+    images.mkdir()
+    data = "".join(
+        f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1"><UUID FileName="t{t}.ome.tif">{t}</UUID>'
+        "</TiffData>"
+        for t in range(2)
+    )
+    for t in range(2):
+        text = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{t}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="float" '
+            'SizeX="64" SizeY="64" SizeZ="1" SizeC="1" SizeT="2">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            images / f"t{t}.ome.tif", NOISY.astype("f4"), description=text.encode(), metadata=None
+        )
+    told = list(denoise_files(model, plan(images, tmp_path / "out")))
+    assert outcomes(told) == [(0, "done"), (1, "skipped")]
+    assert [event.message for event in told if isinstance(event, FileDone)][1].endswith(
+        f"belongs to the set opened with {images / 't0.ome.tif'}"
+    )
+    (written,) = (tmp_path / "out").iterdir()
+    assert tifffile.imread(written).shape == (2, *NOISY.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event as Flag
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from napari_autostructn2v import Config, Model, events, run
 from napari_autostructn2v.engine.events import Event
+from napari_autostructn2v.engine.judging import Judge
 from napari_autostructn2v.engine.noise import measure
 from napari_autostructn2v.engine.sink import ArraySink
 from napari_autostructn2v.engine.source import as_source
@@ -168,3 +170,119 @@ def test_infinities_do_not_reach_the_judgement(noisy: np.ndarray) -> None:
     last = story(holed, budget="8steps")[-1]
     assert isinstance(last, events.Finished), last
     assert last.report["quality"]["stages"]
+
+
+def stopped_in(noisy: np.ndarray, stage: str, step: int, **options: Any) -> list[Event]:
+    """A run that is stopped at a step of a stage."""
+    flag, told = Flag(), []
+    for event in run(noisy, Config.parse({"dtype": "float32", **options}), stop=flag):
+        told.append(event)
+        if isinstance(event, events.Progress) and (event.stage, event.step) >= (stage, step):
+            flag.set()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "best"),
+    [("stage1", 2, "stage1"), ("stage2", 1, "stage1"), ("stage2", 60, "stage2")],
+)
+def test_the_best_that_was_learned_is_kept_after_a_stop(
+    noisy: np.ndarray, stage: str, step: int, best: str
+) -> None:
+    told = stopped_in(noisy, stage, step, budget="200steps")
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert last.stopped
+    assert last.model.best == last.report["quality"]["recommended"] == best
+    (said,) = [e.message for e in told if isinstance(e, events.Warning)]
+    assert {"stage1": "Stage 1", "stage2": "Stage 2"}[best] in said
+
+
+def test_without_a_judgement_half_of_the_steps_decide(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judge, "better", lambda *_: None)
+    for step, best in ((10, "stage1"), (45, "stage2")):
+        (*_, last) = stopped_in(noisy, "stage2", step, budget="100steps")
+        assert isinstance(last, events.Finished)
+        assert last.model.best == best
+
+
+def test_a_stop_while_it_is_checked_keeps_what_stage_2_has_learned(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thin = np.ones((3, 1), np.uint8)
+    monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
+    flag = Flag()
+    for event in run(noisy, Config(budget="160steps"), stop=flag):
+        if isinstance(event, events.Checked):
+            assert event.repaired
+            flag.set()
+    assert isinstance(event, events.Finished)
+    np.testing.assert_array_equal(event.model.units[0].mask, thin)
+    assert [record["steps"] for record in event.report["stages"]] == [40, 60]
+
+
+def test_a_stop_just_after_a_repair_keeps_the_better_stage_2(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thin = np.ones((3, 1), np.uint8)
+    monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
+    flag, masks = Flag(), []
+    for event in run(noisy, Config(budget="160steps"), stop=flag):
+        if isinstance(event, events.MaskFound):
+            masks.append(event.mask)
+        if isinstance(event, events.Progress) and len(masks) == 2:
+            flag.set()
+    assert isinstance(event, events.Finished)
+    np.testing.assert_array_equal(event.model.units[0].mask, thin)
+    np.testing.assert_array_equal(masks[-1], thin)
+
+
+def test_an_error_in_training_keeps_what_was_learned_until_then(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    told: list[Event] = []
+    for event in run(noisy, Config(budget="100steps")):
+        told.append(event)
+        if isinstance(event, events.Progress) and (event.stage, event.step) >= ("stage2", 30):
+            monkeypatch.setattr("napari_autostructn2v.engine.train.validate", fails)
+    assert isinstance(event, events.Failed)
+    assert event.model is not None
+    assert event.model.stages == ("stage1", "stage2")
+
+
+@pytest.mark.parametrize(("rates", "best"), [((1, 0.002), "stage2"), ((0.002, 1), "stage1")])
+def test_a_stage_that_diverged_is_left_out(
+    noisy: np.ndarray, rates: tuple[float, float], best: str
+) -> None:
+    stages = {f"stage{k + 1}": {"learning_rate": rate} for k, rate in enumerate(rates)}
+    told = story(noisy[:96, :96], budget="12steps", **stages)
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert last.model.best == best
+    assert any(isinstance(e, events.Warning) and "learning_rate" in e.message for e in told)
+
+
+def test_a_training_that_diverged_altogether_is_told(noisy: np.ndarray) -> None:
+    stages = {stage: {"learning_rate": 1.0} for stage in ("stage1", "stage2")}
+    last = story(noisy[:96, :96], budget="12steps", **stages)[-1]
+    assert isinstance(last, events.Failed)
+    assert "learning_rate" in last.message
+
+
+def test_what_cannot_be_judged_is_written_all_the_same(
+    noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ArithmeticError("no figures")
+
+    monkeypatch.setattr(Judge, "assess", fails)
+    sink = ArraySink()
+    told = story(noisy, sink, budget="4steps")
+    assert isinstance(told[-1], events.Finished)
+    assert np.isfinite(sink.final[0]).all()
+    assert any("no figures" in e.message for e in told if isinstance(e, events.Warning))

@@ -12,7 +12,7 @@ from napari_autostructn2v.engine.events import Checked, Failed, Finished, MaskFo
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin.jobs import Analysed, Apply, Loaded, Saved, Train
 from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.session import Session
+from napari_autostructn2v.plugin.session import Session, Trained
 from napari_autostructn2v.plugin.worker import Done
 
 NOISY = sample("nuclei", "horizontal", 128).noisy
@@ -187,6 +187,17 @@ def test_a_cancelled_run_was_never_there(script):
     assert script.finished == [False, False, True]
     assert (session.measured, session.trained) == before
     np.testing.assert_array_equal(session.mask.mask, LINE)
+
+
+def test_a_model_taken_over_in_a_run_outlives_its_cancelling(script):
+    session = script.session
+    left = Trained(model(), "left", stage1=Config())
+    run = session.train(session.plan(Config()), session.images, sink=None)
+    session.take_over(left)
+    run.cancel()
+    script.do(run)
+    assert session.trained.model is left.model
+    assert session.trained.stage1 is None, "of other images, perhaps"
 
 
 def test_a_run_that_is_cancelled_late_is_undone(script, qtbot):

@@ -369,6 +369,18 @@ def test_the_curtain_ends_when_layers_are_removed(pair, qtbot):
     assert len(viewer.layers) == 0
 
 
+@pytest.mark.parametrize("way", ["3-D", "grid"])
+def test_the_curtain_ends_with_the_view_it_is_drawn_in(pair, qtbot, way):
+    viewer, source, result = pair()
+    curtain = Curtain(viewer, source, result)
+    with qtbot.waitSignal(curtain.closed):
+        if way == "grid":
+            viewer.canvas.grid.enabled = True
+        else:
+            viewer.dims.ndisplay = 3
+    assert list(viewer.layers) == [source, result]
+
+
 def test_where_there_can_be_no_curtain_a_sentence_says_why(pair):
     viewer, source, result = pair()
     other = viewer.add_image(NOISY[0, :9], name="other", **FLAT)

@@ -264,17 +264,21 @@ def test_a_region_is_trained_on_and_the_whole_is_denoised(open_dock, denoise, fa
     engine = fake_engine()
     viewer, dock = open_dock(engine, STACK, axis_labels=("t", "y", "x"))
     inputs = dock.panels.inputs
-    shapes = viewer.add_shapes([[[2, 2], [2, 9], [12, 9], [12, 2]]], name="here")
+    shapes = viewer.add_shapes([[[2, 0], [2, 15], [20, 15], [20, 0]]], name="here")
     inputs.region_box.setCurrentText("Shapes: here")
     inputs.planes.setCurrentText("this plane only")
     viewer.dims.set_point(0, 1)
     denoise(dock)
     (part,) = engine.jobs[-1].parts
-    assert part.shape == (1, 11, 8)
-    np.testing.assert_array_equal(part.data[0], STACK[1, 2:13, 2:10])
+    assert part.shape == (1, 19, 16)
+    np.testing.assert_array_equal(part.data[0], STACK[1, 2:21])
     assert viewer.layers["cells Stage 2"].data.shape == STACK.shape
     shapes.name = "there"
     assert inputs.region_box.currentText() == "Shapes: there"
+    shapes.data = [[[2, 2], [2, 6], [6, 6], [6, 2]]]
+    dock.panels.denoise.click()
+    assert not dock.is_running
+    assert "takes only 5 x 5 pixels of 'cells'" in inputs.region_note.text()
     shapes.data = []
     dock.panels.denoise.click()
     assert not dock.is_running

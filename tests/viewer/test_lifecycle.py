@@ -16,8 +16,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_autostructn2v.plugin import dock as room
-from napari_autostructn2v.plugin import worker
+from napari_autostructn2v.plugin import lifetime, worker
 from napari_autostructn2v.plugin.dock import DenoiseDock
 
 PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16) + 1
@@ -117,7 +116,7 @@ def test_nothing_is_left(open_watched, wait_idle, qtbot, way):
     with qtbot.waitSignal(dock.destroyed):
         end(way, viewer, dock, wait_idle)
     del dock
-    qtbot.waitUntil(lambda: not (worker._started or room._busy))
+    qtbot.waitUntil(lambda: not (worker._started or lifetime._busy))
     qtbot.wait(50)  # PyQt lets go of what was connected a moment later
     gc.collect()
     if way != "window closed":
@@ -187,6 +186,61 @@ def test_a_tile_that_comes_after_the_dock_is_gone_adds_nothing(open_dock, fake_e
         dock.deleteLater()
     qtbot.waitUntil(lambda: not worker._started)
     assert [layer.name for layer in viewer.layers] == ["cells"]
+
+
+@pytest.fixture
+def reopen(qtbot):
+    """Close a viewer's dock as its x does, and open another after a while."""
+
+    def close_and_open(viewer, dock, engine, after=0):
+        dock.parentWidget().title.close_button.click()
+        qtbot.wait(after)
+        again = DenoiseDock(viewer, engine)
+        viewer.window.add_dock_widget(again, name="Denoise again")
+        return again
+
+    return close_and_open
+
+
+def can_use_a_model(dock):
+    train, result, model = dock.panels.train, dock.panels.result, dock.panels.model
+    buttons = train.go_on, model.save, result.apply
+    enabled = {button.isEnabled() for button in buttons}
+    assert len(enabled) == 1
+    return enabled.pop()
+
+
+@pytest.mark.parametrize("after", [0, 400], ids=["at once", "once it was told to stop"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_dock_opened_in_mid_run_takes_up_the_model_of_the_closed_one(
+    open_dock, fake_engine, reopen, qtbot, after, times
+):
+    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.15 * times), PIXELS)
+    dock.panels.denoise.click()
+    qtbot.waitUntil(lambda: "Training" in dock.panels.train.progress.text.text())
+    for _ in range(times):
+        dock = reopen(viewer, dock, fake_engine(), after)
+    message = dock.panels.train.message
+    assert "is ending" in message.text()
+    assert not can_use_a_model(dock)
+    qtbot.waitUntil(lambda: not worker._started)
+    qtbot.waitUntil(lambda: can_use_a_model(dock))
+    assert message.text() == ""
+    assert "cells (not saved)" in dock.panels.model.name.text()
+    assert not lifetime._busy
+
+
+def test_a_model_of_the_opened_dock_s_own_is_kept(open_dock, fake_engine, reopen, denoise, qtbot):
+    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.3), PIXELS)
+    dock.panels.denoise.click()
+    qtbot.waitUntil(lambda: "Training" in dock.panels.train.progress.text.text())
+    again = reopen(viewer, dock, fake_engine())
+    again.panels.inputs.image.setCurrentText("cells")
+    denoise(again)
+    own = again.session.trained.model
+    assert again.lifetime.is_awaiting
+    qtbot.waitUntil(lambda: not worker._started)
+    assert again.session.trained.model is own
 
 
 def test_leaving_the_interpreter_mid_run(tmp_path):

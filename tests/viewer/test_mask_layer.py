@@ -6,10 +6,11 @@ import weakref
 import numpy as np
 import pytest
 from napari.layers import Image
+from qtpy.QtCore import QTimer
 
 from napari_autostructn2v.plugin.mask_layer import MaskLayerLink
 from napari_autostructn2v.plugin.mask_model import MaskModel
-from napari_autostructn2v.plugin.noise_layers import NoisePanels
+from napari_autostructn2v.plugin.noise_layers import NoiseLayers, NoisePanels
 from napari_autostructn2v.plugin.reading import snapshot
 
 LINE = np.ones((1, 5), np.uint8)
@@ -353,6 +354,27 @@ def test_panels_take_the_place_of_what_was_shown(make_napari_viewer):
     viewer.layers.remove(mask)
     assert panels.show_mask(LINE, noise()) in viewer.layers
     assert len(viewer.layers) == 3
+
+
+def test_panels_come_one_in_each_turn_of_the_event_loop(make_napari_viewer, model, qtbot):
+    viewer = make_napari_viewer()
+    image = viewer.add_image(np.zeros((3, 40, 60)), axis_labels=("c", "y", "x"), name="cells")
+    layers = NoiseLayers(viewer, model)
+    counts = [len(viewer.layers)]
+    timer = QTimer()
+    timer.timeout.connect(lambda: counts.append(len(viewer.layers)))
+    layers.show(snapshot(image), dict.fromkeys(range(3), noise()))
+    timer.start(0)
+    assert layers.are_shown, "on their way"
+    qtbot.waitUntil(lambda: "cells mask" in viewer.layers)
+    qtbot.wait(10)
+    assert len(viewer.layers) == 5
+    assert max(np.diff(counts)) == 1
+    layers.show(snapshot(image), {0: noise()})
+    layers.hide()
+    assert not layers.are_shown
+    qtbot.wait(10)
+    assert list(viewer.layers) == [image], "none comes afterwards"
 
 
 def test_the_panel_of_a_whole_row_is_as_large_as_the_rest_needs(make_napari_viewer):

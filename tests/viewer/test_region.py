@@ -85,6 +85,40 @@ def test_the_view_is_cut_out_of_every_image_it_shows(shown):
         parts(viewer, [image], "view")
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "enough"),
+    [(16, 16, True), (15, 16, False), (16, 15, False), (5, 5, False), (1, 60, False)],
+)
+@pytest.mark.parametrize("kind", ["view", "shapes"])
+def test_a_part_that_is_too_small_is_told_of(shown, kind, height, width, enough):
+    viewer, image = shown
+    bottom, right = (height - 1) / 2, (width - 1) / 2  # the pixels are half a unit wide
+    region = "view"
+    if kind == "shapes":
+        region = viewer.add_shapes([[[0, 0], [0, right], [bottom, right], [bottom, 0]]], name="roi")
+    else:
+        camera, canvas = viewer.scene.camera, viewer.canvas.size
+        camera.zoom = min(np.divide(canvas, (bottom + 0.4, right + 0.4)))
+        seen = np.divide(canvas, camera.zoom)
+        camera.center = (0, bottom + 0.2 - seen[0] / 2, right + 0.2 - seen[1] / 2)
+    assert parts(viewer, [image], region)[0].shape[2:] == (height, width)
+    if enough:
+        parts(viewer, [image], region, least=16)
+        return
+    where = "the view" if kind == "view" else "a shape of 'roi'"
+    with pytest.raises(
+        InputError, match=f"{where} takes only {height} x {width} pixels of 'cells'"
+    ):
+        parts(viewer, [image], region, least=16)
+
+
+def test_of_an_image_that_is_smaller_all_is_enough(make_napari_viewer):
+    viewer = make_napari_viewer()
+    image = snapshot(viewer.add_image(np.zeros((9, 40))))
+    shapes = viewer.add_shapes([[[-5, 0], [-5, 20], [20, 20], [20, 0]]])
+    assert parts(viewer, [image], shapes, least=16)[0].shape == (9, 21)
+
+
 def test_each_shape_is_a_part(shown):
     viewer, image = shown
     rectangles = [[[2, 5], [2, 10], [7, 10], [7, 5]], [[0, 20], [0, 29], [9, 29], [9, 20]]]

@@ -78,7 +78,7 @@ def demo(
     image, picture = output / "autostructn2v-demo-noisy.tif", output / "autostructn2v-demo.png"
     check_outputs(files=[image, picture], overwrite=True)
     made = sample("nuclei", "horizontal", size=512, seed=chosen.seed, psnr=18.0)
-    write_tiff(image, made.noisy)
+    write_tiff(image, made.noisy, software="")
     source = as_source(made.noisy, "YX", name="demo")
     sink = ArraySink(every_stage=True)
     with stop_flag() as stop, Display() as display:

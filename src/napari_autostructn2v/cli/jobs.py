@@ -138,7 +138,8 @@ class Job:
         settings = self.settings
         if settings.result not in model.stages:
             settings = settings.model_copy(update={"result": "recommended"})
-        command = as_command(settings, [source.path for source in sources], out, path)
+        inputs = list(dict.fromkeys(source.path for source in sources))
+        command = as_command(settings, inputs, out, path)
         if any(output.exists() for output in self.outputs):
             command += " --overwrite"
         say(f"the model so far is kept; to finish: {command}")
@@ -171,37 +172,35 @@ def run_each(
     from napari_autostructn2v.engine.io.readers import stem
     from napari_autostructn2v.engine.naming import distinct
     from napari_autostructn2v.engine.sink import output_paths
-    from napari_autostructn2v.engine.source import find_files, open_source
+    from napari_autostructn2v.engine.source import open_each
 
-    files = find_files(inputs)
-    failed: dict[Path, int] = {}
-    good: list[tuple[Path, Source]] = []
-    for file in files:
-        try:
-            with open_source(file, settings.axes) as source:
-                good.append((file, source))  # closed, it still has its name and path
-        except (InputError, OSError) as error:
-            failed[file] = tell(error)
-    outputs = output_paths(output, [source for _, source in good])
+    failed: dict[str, int] = {}
+    good: list[Source] = []
+    for file, opened in open_each(inputs, settings.axes):
+        if isinstance(opened, list):
+            good += opened
+        else:
+            failed[str(file)] = tell(opened)
+    count = len(good) + len(failed)
+    outputs = output_paths(output, good)
     names = distinct(f"{stem(path)}.json" for path in outputs)  # of a.tif and of a.zarr
     jobs = [
-        Job([path], extras.of(stem(Path(name))) if len(files) > 1 else extras, settings, overwrite)
+        Job([path], extras.of(stem(Path(name))) if count > 1 else extras, settings, overwrite)
         for path, name in zip(outputs, names, strict=True)
     ]
-    check_jobs(jobs, [*files, *reads])
-    for job, (file, _) in zip(jobs, good, strict=True):
+    check_jobs(jobs, [*(source.path for source in good), *reads])
+    for job, source in zip(jobs, good, strict=True):
         try:
-            with open_source(file, settings.axes) as source:
-                code = job.run([source], stop)
+            code = job.run([source], stop)
         except typer.Exit:  # stopped
             raise
         except Exception as error:  # noqa: BLE001 - one file must not end the night's batch
-            code = tell(error, str(file))
+            code = tell(error, str(source.path))
         if code:
-            failed[file] = code
+            failed[source.name] = code
     if not failed:
         return DONE
-    complain(f"{len(failed)} of {len(files)} inputs failed: {', '.join(map(str, failed))}")
+    complain(f"{len(failed)} of {count} inputs failed: {', '.join(failed)}")
     return worst(list(failed.values()))
 
 

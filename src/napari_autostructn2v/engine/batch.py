@@ -20,10 +20,10 @@ from napari_autostructn2v.engine.events import (
     Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.io.readers import is_zarr, stem
-from napari_autostructn2v.engine.naming import distinct
+from napari_autostructn2v.engine.naming import distinct, file_stem
 from napari_autostructn2v.engine.outputs import refuse_clashes
 from napari_autostructn2v.engine.paths import user_path
-from napari_autostructn2v.engine.source import find_files, open_source
+from napari_autostructn2v.engine.source import Source, find_files, open_sources
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model import Model
@@ -56,7 +56,8 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
     """Find files, as `find_files` does, and name their results in a folder.
 
     A result is named for its file, with a number where names repeat; .zarr for what is Zarr, .tif
-    for everything else. Files in that folder are results of earlier runs and left out.
+    for everything else. Where a file holds several images, each result has its scene in its name.
+    Files in that folder are results of earlier runs and left out.
 
     Raises
     ------
@@ -110,13 +111,17 @@ def denoise_files(
         return
     yield Started(tuple(job.image.name for job in jobs), chosen, "float32")
     options = {"device": chosen, "tile": tile, "dtype": dtype, "stage": stage}
+    known: dict[Path, Path] = {}  # files of sets, by the file that the set was opened with
     for index, job in enumerate(jobs):
         if stop.is_set():
             break
+        if (first := known.get(job.image.resolve())) is not None:
+            yield FileDone(index, "skipped", f"{job.image} belongs to the set opened with {first}")
+            continue
         if job.output.exists() and not overwrite:
             yield FileDone(index, "skipped", f"{job.output} exists and was not to be replaced")
             continue
-        for event in _denoise(trained, job, axes, overwrite, options, stop):
+        for event in _denoise(trained, job, axes, overwrite, options, stop, known):
             yield replace(event, image=index)
     yield Finished(trained, stop.is_set())
 
@@ -128,29 +133,42 @@ def _denoise(
     overwrite: bool,
     options: Mapping[str, Any],
     stop: Stop,
+    known: dict[Path, Path],
 ) -> Iterator[TileDone | FileDone]:
     from napari_autostructn2v.engine import pipeline
     from napari_autostructn2v.engine.sink import FileSink
 
     warnings: list[str] = []
     try:
-        with open_source(job.image, axes) as source:
-            sink = FileSink([job.output], overwrite)
-            for event in pipeline.apply(model, source, sink=sink, stop=stop, **options):
-                match event:
-                    case TileDone():
-                        yield event
-                    case Warning():
-                        warnings.append(event.message)
-                    case Failed():
-                        yield _failure(job, event.error, event.message)
-                    case Finished(stopped=True):
-                        left = "".join(f"; {path} has what was reached" for path in sink.kept)
-                        yield FileDone(0, "stopped", f"{job.output} was stopped half-way{left}")
-                    case Finished():
-                        yield FileDone(0, "done", str(job.output), tuple(warnings))
+        sources = open_sources(job.image, axes)
+        outputs = _scene_outputs(job.output, sources)
+        known |= {part.resolve(): job.image for source in sources for part in source.set_files}
+        sink = FileSink(outputs, overwrite)
+        for event in pipeline.apply(model, sources, sink=sink, stop=stop, **options):
+            match event:
+                case TileDone():
+                    yield event
+                case Warning():
+                    warnings.append(event.message)
+                case Failed():
+                    yield _failure(job, event.error, event.message)
+                case Finished(stopped=True):
+                    left = "".join(f"; {path} has what was reached" for path in sink.kept)
+                    yield FileDone(0, "stopped", f"{job.output} was stopped half-way{left}")
+                case Finished():
+                    yield FileDone(0, "done", ", ".join(map(str, outputs)), tuple(warnings))
     except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
         yield _failure(job, error, str(error) or type(error).__name__)
+
+
+def _scene_outputs(output: Path, sources: Sequence[Source]) -> list[Path]:
+    """Name the results of a file's images: `output` for one, else with the scene in each name."""
+    if len(sources) == 1:
+        return [output]
+    names = (f"{output.stem}_{source.scene}" for source in sources)
+    return [
+        output.with_name(name) for name in distinct(f"{file_stem(n)}{output.suffix}" for n in names)
+    ]
 
 
 def _failure(job: Job, error: BaseException, message: str) -> FileDone:

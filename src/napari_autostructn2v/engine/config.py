@@ -206,7 +206,7 @@ MaskRows = tuple[tuple[int, ...], ...]
 MaskSource = Literal["raw", "region", "frames", "dark", "stage1", "file", "array"]
 
 
-_LEAST_REGION = 16  # px
+LEAST_REGION = 16  # px each way, of a part of an image that is measured or trained on
 
 
 class Structure(_Frozen):
@@ -271,10 +271,10 @@ class Structure(_Frozen):
             raise ValueError(f"mask_source is {self.mask_source!r} but {field} is not set")
         if self.region is not None:
             y0, y1, x0, x1 = self.region
-            if min(self.region) < 0 or y1 - y0 < _LEAST_REGION or x1 - x0 < _LEAST_REGION:
+            if min(self.region) < 0 or y1 - y0 < LEAST_REGION or x1 - x0 < LEAST_REGION:
                 raise ValueError(
                     f"region {self.region} must be first and last row + 1, first and last column "
-                    f"+ 1, at least {_LEAST_REGION} px each way"
+                    f"+ 1, at least {LEAST_REGION} px each way"
                 )
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from napari_autostructn2v.engine.analysis import Finding
 from napari_autostructn2v.engine.board import Board
 from napari_autostructn2v.engine.config import STAGES, Budget, Config, Stage, StageName
 from napari_autostructn2v.engine.correlation import Correlation
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.judging import Judge
 from napari_autostructn2v.engine.mask_file import read_mask
@@ -35,6 +36,9 @@ from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.train import (
     FEWEST,
+    NOT_FINITE,
+    STALLED,
+    STOPPED,
     Length,
     Precision,
     Step,
@@ -42,9 +46,13 @@ from napari_autostructn2v.engine.train import (
     choose_threads,
     train,
 )
+from napari_autostructn2v.engine.words import STAGE_TITLES
 
 Array = npt.NDArray[Any]
 
+_log = logging.getLogger(__name__)
+
+_BEYOND = 100.0  # times the largest grey value, about the mean: no image is like that
 _CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 
 
@@ -108,13 +116,14 @@ class Course:
             share = 1 - share
         if self.stopped or not config.run_stage2:
             return
-        if late:
+        if late and "stage1" in self.unit.networks:
             found = analysis.find_in(self._background(), config)
             # Of Stage 1's output, normalised: the strength of the noise stays that of the image.
             noise = replace(found.noise, sigma=finding.noise.sigma)
             finding, mask = replace(found, noise=noise), found.mask
             self._know(finding, mask)
-        assert mask is not None
+        if mask is None:  # Stage 1 diverged
+            return
         yield self._tell(finding, mask)
         if self._needless(mask):
             if late:
@@ -123,14 +132,46 @@ class Course:
         halfway = self._checked_halfway(finding, mask) if config.training.self_check else None
         yield from self._stage("stage2", mask, share, stop, halfway)
         if self._wider is not None:
-            self._know(finding, self._wider)
-            yield self._tell(finding, self._wider)
-            yield from self._stage("stage2", self._wider, share / 2, stop)
+            yield from self._again(finding, self._wider, share / 2, stop)
+
+    def _again(self, finding: Finding, mask: Array, share: float, stop: Stop) -> Iterator[Event]:
+        """Train Stage 2 anew with a wider mask; a stop leaves the better of the two."""
+        if stop.is_set():
+            self.stopped = True
+            return
+        unit, history, told = self.unit, dict(self.history), self.report.pop()
+        self._know(finding, mask)
+        yield self._tell(finding, mask)
+        try:
+            yield from self._stage("stage2", mask, share, stop)
+        finally:
+            if "stage2" not in self.unit.networks:  # an error came first, or it diverged
+                self.unit, self.history = unit, history
+                self.report.append(told)
+        if self.stopped:
+            both = {"again": self.unit.networks["stage2"], "before": unit.networks["stage2"]}
+            if self._judge(finding).better(both) != "again":
+                self.unit, self.history, self.report[-1] = unit, history, told
+                yield self._tell(finding, unit.mask)
 
     def judge(self, finding: Finding, stop: Stop) -> Iterator[Event]:
-        """Check the last stage and fill `quality`; after a training that was not stopped."""
+        """Choose the best stage; after a training that was not stopped, fill `quality` too."""
+        try:
+            if self.stopped or stop.is_set():
+                yield from self._judge_unfinished(finding)
+            else:
+                yield from self._judge_finished(finding, stop)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what was learned outlives its judgement
+            _log.exception("judging failed")
+            yield events.Warning(f"The result could not be judged ({first_line(error)}).")
+
+    def _judge_finished(self, finding: Finding, stop: Stop) -> Iterator[Event]:
         judge = self._judge(finding)
         networks = self.unit.networks
+        if not networks:
+            raise InputError("the training diverged; choose a smaller learning_rate")
         last = STAGES[-1] if STAGES[-1] in networks else STAGES[0]
         found = judge.check(networks[last], self.unit.mask)
         yield self._checked(last, found, halfway=False)
@@ -139,6 +180,20 @@ class Course:
         if not stop.is_set():
             self.quality = judge.assess(networks, found)
             self.unit = replace(self.unit, recommended=self.quality["recommended"])
+
+    def _judge_unfinished(self, finding: Finding) -> Iterator[Event]:
+        """Of what was learned until a stop, name the best, in no more time than a tile takes."""
+        networks = self.unit.networks
+        if len(networks) > 1:
+            best = self._judge(finding).better(networks) or self.unit.best
+            self.unit = replace(self.unit, recommended=best)
+        if not networks:
+            return
+        self.quality = {"recommended": self.unit.best}
+        steps = self.history[self.unit.best]["steps"]
+        yield events.Warning(
+            f"Stopped: the result is that of {STAGE_TITLES[self.unit.best]} after {steps} steps."
+        )
 
     def _judge(self, finding: Finding) -> Judge:
         return Judge(
@@ -257,30 +312,59 @@ class Course:
         with closing(board), self._task(name, mask, seed) as (task, planes):
             start = time.monotonic()
             length = _length(budget, share / self.courses, task, planes, stop)
-            begun, step = time.monotonic(), None
-            for step in train(task, length, generator, stop, budget.unit == "converged"):
-                board.step(step)
-                elapsed = time.monotonic() - begun
-                yield events.Progress(
-                    name, step.step, step.total, step.loss,
-                    self._seconds_left(name, step, elapsed, length, share), step.validation,
-                    self.channel,
-                )  # fmt: skip
-                if step.step < step.total:
-                    yield from self._look(name, step, task.average)
-                if halfway is not None and 2 * step.step >= step.total and not step.stopped:
-                    yield from halfway(task.average)
-                    halfway = None
-                    if self._wider is not None:
-                        return
+            begun, step, proven = time.monotonic(), None, earlier["steps"] > 0
+            try:
+                for step in train(task, length, generator, stop, budget.unit == "converged"):
+                    board.step(step)
+                    proven |= math.isfinite(math.nan if (v := step.validation) is None else v)
+                    elapsed = time.monotonic() - begun
+                    yield events.Progress(
+                        name, step.step, step.total, step.loss,
+                        self._seconds_left(name, step, elapsed, length, share), step.validation,
+                        self.channel,
+                    )  # fmt: skip
+                    if step.step < step.total:
+                        yield from self._look(name, step, task.average)
+                    enough = 2 * step.step >= step.total or step.stopped == STALLED
+                    if halfway is not None and enough and step.stopped in (None, STALLED):
+                        yield from halfway(task.average)
+                        halfway = None
+                        if self._wider is not None:
+                            break
+            finally:  # what was learned outlives an error
+                if step is not None:
+                    self._keep(name, task.average, step, time.monotonic() - start, earlier)
             assert step is not None
-            seconds = time.monotonic() - start
+            if (step.stopped == NOT_FINITE and not proven) or self._diverged(name):
+                self._drop(name)
+                yield events.Warning(
+                    f"{STAGE_TITLES[name]} diverged and is left out: choose a learning_rate "
+                    f"under {task.stage.learning_rate:g}."
+                )
+                return
+            if halfway is None and self._wider is not None and mask is not self._wider:
+                return  # to start again
             board.image("sample", self._sample(task.average), step.step)
             yield from self._look(name, step, task.average, last=True)
-        self.unit = replace(
-            self.unit, networks={**self.unit.networks, name: task.average.to("cpu")}
-        )
-        self.stopped = step.stopped == "stopped"
+        if step.stopped == NOT_FINITE:
+            yield events.Warning(f"{name}: {step.stopped}; the last good weights are kept.")
+        seconds = self.report[-1]["seconds"]
+        yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
+
+    def _keep(
+        self, name: StageName, network: UNet, step: Step, seconds: float, earlier: dict[str, Any]
+    ) -> None:
+        """Take a network into `unit`, and note what it took to train it.
+
+        Until it is judged, a network that was cut short before half of its steps is worth less
+        than the finished one of an earlier stage.
+        """
+        networks = {**self.unit.networks, name: copy.deepcopy(network).to("cpu")}
+        early = 2 * step.step < step.total and step.stopped != STALLED
+        self.unit = replace(self.unit, networks=networks, recommended=None)
+        if early and name == "stage2" and "stage1" in networks and not earlier["steps"]:
+            self.unit = replace(self.unit, recommended="stage1")
+        self.stopped = step.stopped == STOPPED
         record = {
             "name": name,
             "steps": step.step,
@@ -293,9 +377,6 @@ class Course:
             "steps": earlier["steps"] + step.step,
             "seconds": round(earlier["seconds"] + seconds, 3),
         }
-        if step.stopped and "finite" in step.stopped:
-            yield events.Warning(f"{name}: {step.stopped}; the last good weights are kept.")
-        yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
 
     @contextmanager
     def _task(self, name: StageName, mask: Array, seed: int) -> Iterator[tuple[Task, int]]:
@@ -363,6 +444,26 @@ class Course:
         course = (elapsed + left) / share
         later = course - elapsed - left if name == "stage1" else 0.0
         return left + later + self.waiting * course
+
+    def _diverged(self, name: StageName) -> bool:
+        """Whether what a network makes of the image is beyond all bounds."""
+        network = on_device(self.unit.networks[name], self.device)
+        source = self.sources[0]
+        y, x = (slice(min(n, 256)) for n in source.size)
+        channel = self.channel or 0
+        plane = next(p for p in range(source.planes) if source.channel(p) == channel)
+        image = self.normalisation.apply(source.read(plane, y, x), channel)
+        seen = np.isfinite(image)
+        most = _BEYOND * max(1.0, float(np.abs(image[seen]).max(initial=0)))
+        result = run_block(network, image, self.device)[seen]
+        return not bool((np.abs(result) < most).all())
+
+    def _drop(self, name: StageName) -> None:
+        kept = {stage: network for stage, network in self.unit.networks.items() if stage != name}
+        self.unit = replace(self.unit, networks=kept, recommended=None)
+        self._wider = None
+        del self.history[name]
+        self.report.pop()
 
     def _sample(self, network: UNet) -> Array:
         source = self.sources[0]

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from napari_autostructn2v.engine.files import beside
+from napari_autostructn2v.engine.io.mark import SOFTWARE
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +66,7 @@ class Page:
 
     def save(self, path: Path) -> None:
         with beside(path) as file:
-            self.figure.savefig(file, format="png")
+            self.figure.savefig(file, format="png", metadata={"Software": SOFTWARE})
 
 
 def wrap(text: str, width: float, size: float) -> list[str]:

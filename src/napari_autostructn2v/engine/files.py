@@ -20,6 +20,7 @@ import psutil
 import tifffile
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.io.mark import SOFTWARE
 
 _HIDDEN = re.compile(r"\.autostructn2v-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{8})-\d+\.part")
 _PROCESS = secrets.token_hex(4)  # a number alone may have been a dead process's before
@@ -120,9 +121,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(_finite(values), indent=1) + "\n", encoding="utf-8")
 
 
-def write_tiff(path: Path, image: Any) -> None:
+def write_tiff(path: Path, image: Any, software: str = SOFTWARE) -> None:
+    """Write an array; unless it is an image to be denoised, it is marked as written here."""
     with beside(path) as part:
-        tifffile.imwrite(part, image)
+        tifffile.imwrite(part, image, software=software)
 
 
 def _finite(value: Any) -> Any:

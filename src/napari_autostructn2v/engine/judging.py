@@ -20,7 +20,7 @@ from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise import Noise
 from napari_autostructn2v.engine.patches import Normalisation, Piece, split
 from napari_autostructn2v.engine.predict import on_device, run_block
-from napari_autostructn2v.engine.quality import MEANING, Card, assess, recommend
+from napari_autostructn2v.engine.quality import MEANING, Card, Name, assess, recommend
 from napari_autostructn2v.engine.residual import Check, check
 from napari_autostructn2v.engine.sampling import Spot, spots
 from napari_autostructn2v.engine.source import Source
@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 _SIDE = 256  # px
 _LEAST_SIDE = 16  # px: on less nothing can be told
 _CHECKED, _HELD = 4, 4  # blocks of that side
+_GLANCE = 128  # px, of one block: takes no longer than a tile
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,37 @@ class Judge:
 
     def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
         """The quality card of each network, as plain values, and which is the best."""
-        blocks, repeats = self._held_out()
-        cards: dict[str, Card] = {}
-        for name, network in networks.items() if blocks else ():
-            rng = np.random.default_rng(self.config.seed)
-            cards[name] = assess(self._denoiser(network), blocks, self.noise, rng, repeats)
+        cards = self._cards(networks, *self._held_out())
         return {
             "stages": {name: card.report() for name, card in cards.items()},
             "recommended": recommend(cards) if cards else list(networks)[-1],
             "check": found.report(),
             "meaning": {figure: dict(texts) for figure, texts in MEANING.items()},
         }
+
+    def better(self, networks: Mapping[Name, UNet]) -> Name | None:
+        """Which of some networks is the best, by a quick look; None if it can't be told.
+
+        Where they are alike, the first.
+        """
+        blocks, repeats = self._held_out()
+        few = [_centre(block, _GLANCE) for block in blocks[:1]]
+        again = [[_centre(block, _GLANCE) for block in frame[:1]] for frame in repeats]
+        cards = self._cards(networks, few, again)
+        told = cards and all(card.told for card in cards.values())
+        return recommend(cards) if told else None
+
+    def _cards(
+        self,
+        networks: Mapping[Name, UNet],
+        blocks: Sequence[Array],
+        repeats: Sequence[Sequence[Array]],
+    ) -> dict[Name, Card]:
+        cards: dict[Name, Card] = {}
+        for name, network in networks.items() if blocks else ():
+            rng = np.random.default_rng(self.config.seed)
+            cards[name] = assess(self._denoiser(network), blocks, self.noise, rng, repeats)
+        return cards
 
     def _denoiser(self, network: UNet) -> Callable[[Array], Array]:
         channel, ready = self.channel or 0, on_device(network, self.device)
@@ -111,6 +132,12 @@ class Judge:
 
 def _spot(piece: Piece) -> Spot:
     return Spot(piece.plane, piece.region)
+
+
+def _centre(block: Array, side: int) -> Array:
+    """The middle of a block, `side` wide at most."""
+    cut = tuple(slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in block.shape)
+    return block[cut]
 
 
 def _middle(spot: Spot) -> Spot:

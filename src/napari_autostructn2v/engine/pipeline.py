@@ -141,8 +141,7 @@ def _run(
         finding = analysis.combine(relevant, config)
         try:
             yield from course.train(finding, stop)
-            if not (course.stopped or stop.is_set()):
-                yield from course.judge(finding, stop)
+            yield from course.judge(finding, stop)
         finally:  # what was learned outlives an error
             torch.set_num_threads(threads)
             model = learned()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ _DETAIL = 2  # octaves: structures a few pixels in size
 # A residual may stand in for the noise if none of its correlations is lower than this, and if
 # less of the noise than this (in percent) is left in the result.
 _CLEAN, _LITTLE = -0.15, 30
+Name = TypeVar("Name", bound=str)  # of a stage, or of whatever is compared
+
 _MARGIN = 0.3  # dB; two stages nearer to each other than this are alike
 
 
@@ -47,6 +49,11 @@ class Card:
     detail_kept_percent: float | None
     eaten_percent: float | None
     repeats_gain_db: float | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether it says how good the result is."""
+        return bool(_gains(self))
 
     def report(self) -> dict[str, Any]:
         """What is known, as plain values."""
@@ -186,7 +193,7 @@ def _against_repeats(
     return 10 * math.log10(noise / error) if min(error, noise) > 0 else None
 
 
-def recommend(cards: Mapping[str, Card]) -> str:
+def recommend(cards: Mapping[Name, Card]) -> Name:
     """Choose the best stage by its gain, an earlier one unless a later one is clearly better.
 
     It must be so with the measured covariance of the noise scaled, too. Repeats count for more

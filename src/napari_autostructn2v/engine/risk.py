@@ -113,7 +113,8 @@ def _probe(denoise: Denoise, block: Array, noise: Noise, rng: np.random.Generato
         return np.stack([means(a * b) for a, b in zip(one, other, strict=True)], -1)
 
     noisy = complete(block)
-    result = denoise(noisy)
+    # In float64: the squares of what a diverged network gives are beyond float32.
+    result = denoise(noisy).astype(float)
     smooth = ndimage.gaussian_filter(result, 1.0)
     draws = simulate(noise, result, rng, _DRAWS)
     changes, again = [], []

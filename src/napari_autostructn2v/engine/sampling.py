@@ -46,7 +46,7 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
     """
     pixels = max(_SAMPLE_PIXELS // images, _LEAST_PIXELS)
     side = min(_BLOCK, math.isqrt(pixels) // 2 * 2)
-    planes = [plane for plane in range(source.planes) if source.channel(plane) == channel]
+    planes = range(source.planes // source.channels)  # of this channel
     block = tuple(min(length, side) for length in source.size)
     wanted = max(1, pixels // math.prod(block))
     among = max(wanted, _AMONG)
@@ -54,7 +54,8 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
         _spread(range(0, length - n + 1, n), among)
         for length, n in zip(source.size, block, strict=True)
     )
-    grid = [(plane, y, x) for plane in _spread(planes, among) for y in rows for x in columns]
+    among_planes = [source.plane_of(channel, k) for k in _spread(planes, among)]
+    grid = [(plane, y, x) for plane in among_planes for y in rows for x in columns]
     chosen = sorted(rng.choice(len(grid), min(wanted, len(grid)), replace=False))
     return [
         Spot(plane, ((y, y + block[0]), (x, x + block[1])))

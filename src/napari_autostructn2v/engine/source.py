@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,20 @@ from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
 from napari_autostructn2v.engine.paths import user_path
 
-__all__ = ["Metadata", "Source", "as_source", "find_files", "find_sources", "open_source"]
+__all__ = [
+    "Metadata",
+    "Source",
+    "as_source",
+    "find_files",
+    "find_sources",
+    "open_each",
+    "open_source",
+    "open_sources",
+]
+
+_log = logging.getLogger("napari_autostructn2v")
+
+_MOST_PLANES = 2**20
 
 
 class Source:
@@ -28,12 +41,15 @@ class Source:
 
     Planes are numbered over the axes other than Y and X in stored order, the last of them
     running fastest. Reading is safe from any thread for files opened by `open_source`; for an
-    array it is as safe as the array. `close` lets go of the file; so does garbage collection.
+    array it is as safe as the array. No file is held open between readings.
 
     Attributes
     ----------
     name, path
-        The file's stem or the layer's name; the file, if it came from one.
+        The file's stem, with the name of the scene if there are several, or the layer's name; the
+        file, if it came from one.
+    set_files, scene
+        The files of the set, if it is read from several; what tells it from others in its file.
     axes, shape, dtype
         As stored; axes are letters of "STCZYX".
     size, planes, channels
@@ -42,7 +58,7 @@ class Source:
     Raises
     ------
     InputError
-        If axes, shape or dtype are not those of an image.
+        If axes, shape or dtype are not those of an image, or it has over a million planes.
     """
 
     def __init__(
@@ -53,10 +69,13 @@ class Source:
         name: str,
         metadata: Metadata,
         path: Path | None = None,
-        close: Callable[[], None] | None = None,
+        set_files: Sequence[Path] = (),
+        scene: str = "",
     ) -> None:
         self.name = name
+        self.scene = scene
         self.path = path
+        self.set_files = tuple(set_files)
         self.shape = _whole_shape(data, name)
         self.dtype = _number_dtype(data, name)
         self.axes = check_axes(axes, self.shape)
@@ -64,10 +83,14 @@ class Source:
         self._outer = tuple(axis for axis in self.axes if axis not in "YX")
         self.size = (self._lengths["Y"], self._lengths["X"])
         self.planes = math.prod(self._lengths[axis] for axis in self._outer)
+        if self.planes > _MOST_PLANES:
+            raise InputError(
+                f"{name} declares {self.planes:.3g} planes, and {_MOST_PLANES} is the limit; pick "
+                "the part to denoise"
+            )
         self.channels = self._lengths.get("C", 1)
         self.metadata = metadata.limited_to(self.axes, self.channels)
         self._data = data
-        self._finalizer = weakref.finalize(self, close) if close else None
 
     @property
     def transposed(self) -> bool:
@@ -77,6 +100,13 @@ class Source:
     def channel(self, plane: int) -> int:
         """Position of a plane along C; 0 without that axis."""
         return self._position(plane).get("C", 0)
+
+    def plane_of(self, channel: int, k: int) -> int:
+        """Number of the `k`th plane of a channel."""
+        _, _, faster = "".join(self._outer).partition("C")
+        inner = math.prod(self._lengths[axis] for axis in faster)
+        before, after = divmod(k, inner)
+        return (before * self.channels + channel) * inner + after
 
     def index(self, plane: int, y: slice, x: slice) -> tuple[int | slice, ...]:
         """Where a region of a plane lies in an array of `shape`, in stored order."""
@@ -121,23 +151,34 @@ class Source:
                     f"{axis} from {span.start} to {span.stop} lies outside {self.name}, whose "
                     f"{axis} has length {self._lengths[axis]}; choose a region inside it"
                 )
-        names = self.metadata.channel_names
-        if names and "C" in spans:
-            names = names[first["C"] : first["C"] + lengths["C"]]
+        about = self.metadata
+        if "C" in spans:
+            kept = slice(first["C"], first["C"] + lengths["C"])
+            about = replace(
+                about,
+                channel_names=about.channel_names[kept],
+                channel_colors=about.channel_colors[kept],
+            )
+        origin = {
+            axis: about.origin.get(axis, 0.0) + first[axis] * about.pixel_size[axis]
+            for axis in first
+            if axis in about.origin
+        }
         part = _Part(self, tuple(first.values()), tuple(lengths.values()))
         return Source(
             part,
             self.axes,
             name=self.name,
-            metadata=replace(self.metadata, channel_names=names),
+            metadata=replace(about, origin=origin),
             path=self.path,
+            set_files=self.set_files,
+            scene=self.scene,
         )
 
     def close(self) -> None:
-        """Let go of the file; nothing can be read afterwards. An array is left alone."""
-        if self._finalizer is not None:
+        """Let nothing be read from the file afterwards. An array is left alone."""
+        if self.path is not None:
             self._data = None
-            self._finalizer()
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +202,14 @@ class Source:
             return self._data[index]
         try:
             return np.asarray(self._data[index])
-        except (InputError, MemoryError):
+        except InputError:
             raise
+        except MemoryError as error:
+            raise InputError(
+                f"{self.path or self.name} cannot be read at plane {self._plane(index)}: a block "
+                "of it takes more memory than there is; close other programs, or save it in "
+                "smaller chunks"
+            ) from error
         except Exception as error:  # decoders raise what they please on damaged data
             plane, reason = self._plane(index), _first_line(error)
             raise InputError(
@@ -225,42 +272,95 @@ def as_source(
             f"{name} is a {type(data).__name__}, not an array; give an array with shape and dtype"
         )
     if axes is None:
-        shape = _whole_shape(data, name)
-        axes = default_axes(shape)
-        if len(shape) == 3 and shape[2] in (3, 4) and min(shape) == shape[2] and _is_uint8(data):
-            raise InputError(
-                f"{name} of shape {shape} looks like rgb; convert it to grey, or name its axes "
-                "(for example YXC)"
-            )
+        axes = default_axes(_whole_shape(data, name))
     return Source(data, axes, name=name, metadata=metadata or Metadata())
 
 
-def open_source(path: str | Path, axes: str | None = None) -> Source:
-    """Open an image file: TIFF (its first series), PNG, .npy, or an OME-Zarr or Zarr folder.
+def open_source(
+    path: str | Path, axes: str | None = None, scene: int | str | None = None
+) -> Source:
+    """Open an image file that holds one image, or one `scene` of several, by number or name.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, damaged or rgb.
+        If there is no such file or scene, it holds several and none is named, or it is not an
+        image, damaged or rgb.
     """
     path = user_path(path)
     stored = readers.read(path, axes)
+    names = [image.scene for image in stored]
+    if scene is None and len(stored) > 1:
+        raise InputError(
+            f"{path} holds {len(stored)} images ({', '.join(names)}); choose one of them, or open "
+            "all with open_sources"
+        )
+    number = scene if isinstance(scene, int) else names.index(scene) if scene in names else None
+    if scene is not None and (number is None or not 0 <= number < len(stored)):
+        raise InputError(f"{path} has no scene {scene!r}; it has {len(stored)}: {', '.join(names)}")
+    return _source(path, stored[number or 0])
+
+
+def open_sources(path: str | Path, axes: str | None = None) -> list[Source]:
+    """Open every image of a file: TIFF, PNG, .npy, or an OME-Zarr or Zarr folder.
+
+    Thumbnails, masks and smaller copies are no images. Where there are several, each is named
+    for the file and its scene.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or one of its images is none, damaged or rgb.
+    """
+    path = user_path(path)
+    sources = [_source(path, image) for image in readers.read(path, axes)]
+    if len(sources) > 1:
+        scenes = ", ".join(source.scene for source in sources)
+        _log.warning("%s: %d images in one file, each taken by itself: %s",
+                     path, len(sources), scenes)  # fmt: skip
+    return sources
+
+
+def _source(path: Path, stored: readers.Stored) -> Source:
+    name = readers.set_name(stored.set_files) if stored.set_files else readers.stem(path)
+    if stored.scene:
+        name = f"{name}_{stored.scene}"
     try:
         return Source(
             stored.data,
             stored.axes,
-            name=readers.stem(path).encode("utf-8", "replace").decode(),  # any bytes may be a name
+            name=name.encode("utf-8", "replace").decode(),  # any bytes may be a name
             metadata=stored.metadata,
             path=path,
-            close=stored.close,
+            set_files=stored.set_files,
+            scene=stored.scene,
         )
     except InputError as error:
-        stored.close()
         raise InputError(f"{path}: {error}") from error
 
 
+def open_each(
+    paths: str | Path | Iterable[str | Path], axes: str | None = None
+) -> Iterator[tuple[Path, list[Source] | InputError | OSError]]:
+    """Open the files that `find_files` names one by one, or tell why one cannot be.
+
+    A data set in several files is opened by the first of them, and the others are passed over.
+    """
+    known: set[Path] = set()
+    for file in find_files(paths):
+        if file.resolve() in known:
+            continue
+        try:
+            sources = open_sources(file, axes)
+        except (InputError, OSError) as error:
+            yield file, error
+            continue
+        known.update(part.resolve() for source in sources for part in source.set_files)
+        yield file, sources
+
+
 def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = None) -> list[Source]:
-    """Open the files that `find_files` names, in its order.
+    """Open every image of the files that `find_files` names, in its order.
 
     Raises
     ------
@@ -268,14 +368,17 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
         If nothing is there, a folder or glob holds no image, or an image cannot be opened.
     """
     sources: list[Source] = []
-    try:
-        for file in find_files(paths):
-            sources.append(open_source(file, axes))  # noqa: PERF401 - kept for closing on error
-    except InputError:
-        for source in sources:
-            source.close()
-        raise
-    return sources
+    for _, opened in open_each(paths, axes):
+        if not isinstance(opened, list):
+            raise opened
+        sources += opened
+    sets = [{part.resolve() for part in source.set_files} for source in sources]
+    # A file that was opened before it was known to belong to a set is left to the set.
+    return [
+        source
+        for source, own in zip(sources, sets, strict=True)
+        if not (own and any(own < other for other in sets))
+    ]
 
 
 def _whole_shape(data: Any, name: str) -> tuple[int, ...]:
@@ -298,10 +401,6 @@ def _number_dtype(data: Any, name: str) -> np.dtype[Any]:
     if dtype.kind not in "buif":
         raise InputError(f"{name} holds {dtype} values; convert them to real numbers")
     return dtype
-
-
-def _is_uint8(data: Any) -> bool:
-    return bool(data.dtype == np.uint8)
 
 
 def _first_line(error: BaseException) -> str:

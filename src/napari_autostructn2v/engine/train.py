@@ -31,6 +31,11 @@ FEWEST = 10  # steps a time budget gives, however slow they are
 _VALIDATION_BATCHES = 4
 _CLIP = 1.0  # norm of the gradient
 
+# Why a training ended early.
+STOPPED = "stopped"
+NOT_FINITE = "the loss is not finite; a lower learning rate may help"
+STALLED = "the validation loss no longer improves"
+
 
 def choose_device(name: str) -> torch.device:
     """Resolve "auto" to the fastest device there is.
@@ -179,15 +184,15 @@ def train(
             if math.isfinite(validation):
                 good = copy.deepcopy(average.state_dict())
             if schedule.update(validation) and (patience or options.early_stopping):
-                stopped = "the validation loss no longer improves"
+                stopped = STALLED
         if stop.is_set():
-            stopped = "stopped"
+            stopped = STOPPED
         # Halfway is always reported: what is decided there must not depend on the clock.
         due = time.monotonic() - reported > _REPORT_SECONDS or step == (plan.steps + 1) // 2
         if due or validation is not None or stopped or step == plan.steps:
             last_loss = float(total_loss) / counted
             if not math.isfinite(last_loss):
-                stopped = "the loss is not finite; a lower learning rate may help"
+                stopped = NOT_FINITE
             total_loss, counted, reported = total_loss.zero_(), 0, time.monotonic()
             yield Step(step, plan.steps, last_loss, rate, validation, stopped)
     finite = math.isfinite(last_loss) and all(

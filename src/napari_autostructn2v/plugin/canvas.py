@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Canvas(QObject):
         self._sink: LayerSink | None = None
         self._live: LiveView | None = None
         self._adds_noise = False
+        viewer.layers.events.removing.connect(self._on_removing)
 
     @property
     def is_filling(self) -> bool:
@@ -95,3 +97,14 @@ class Canvas(QObject):
         self.take_away(keep_files=True)
         self.comparison.close()
         self.noise.leave()
+        self.viewer.layers.events.removing.disconnect(self._on_removing)
+
+    def _on_removing(self, event: Any = None) -> None:
+        """Have napari delete what a layer has on the GPU in the OpenGL context it was made in.
+
+        napari (0.9.2 with vispy 0.17) deletes it in whichever context is current, which is Qt's
+        unless the canvas has just been drawn. After two removals with no drawing between them,
+        whoever made them, the next drawing ends the process.
+        """
+        with suppress(AttributeError, RuntimeError):  # no window, or no longer
+            self.viewer.window._qt_viewer.canvas.native.makeCurrent()

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.plugin.geometry import world_scale
 from napari_autostructn2v.plugin.ondemand import Difference
 from napari_autostructn2v.plugin.writing import KIND
 
@@ -31,7 +32,9 @@ class Revealed:
         self._viewer = viewer
         layers = list(viewer.layers)  # a slice of the list itself would listen to its layers
         above = layers[layers.index(layer) + 1 :]
-        covering = [other for other in above if isinstance(other, Image) and _overlap(other, layer)]
+        covering = [
+            other for other in above if isinstance(other, Image) and _overlap(viewer, other, layer)
+        ]
         wanted = {layer: True} | dict.fromkeys(covering, False)
         self._set = {other: show for other, show in wanted.items() if other.visible != show}
         for other, show in self._set.items():
@@ -172,8 +175,9 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _overlap(a: Layer, b: Layer) -> bool:
-    """Whether the extents of two layers overlap; along the axes that both have."""
+def _overlap(viewer: Any, a: Layer, b: Layer) -> bool:
+    """Whether two layers overlap where the viewer has them; along the axes that both have."""
     common = min(a.ndim, b.ndim)
-    first, second = (layer.extent.world[:, -common:] for layer in (a, b))
+    drawn = (layer.extent.world * world_scale(viewer, layer.units) for layer in (a, b))
+    first, second = (ends[:, -common:] for ends in drawn)
     return bool((np.maximum(first[0], second[0]) <= np.minimum(first[1], second[1])).all())

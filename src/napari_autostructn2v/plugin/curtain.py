@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.compare import Revealed, frame
+from napari_autostructn2v.plugin.geometry import world_scale
 from napari_autostructn2v.plugin.ondemand import Part
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.writing import KIND
@@ -29,7 +30,8 @@ class Curtain(QObject):
     What is left of the line is a layer of its own, cut from the noisy image's data without
     copying it; its frame is the line. "Left" and "right" are along the image's axis that lies
     horizontally, also where the layer is rotated. Hidden or covered, the result is shown
-    meanwhile. The curtain ends by itself when a layer is removed or the view becomes 3-D.
+    meanwhile. The curtain ends by itself when a layer is removed, or the view becomes 3-D or
+    a grid.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ class Curtain(QObject):
         viewer, source, result = self._viewer, self._source, self._result
         if viewer.dims.ndisplay != 2:
             raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
-        if getattr(viewer, "canvas", viewer).grid.enabled:  # `viewer.grid` before napari 0.9
+        if _grid(viewer).enabled:
             raise InputError("the curtain needs both images in one place; switch the grid view off")
         shapes = [
             tuple(map(int, shape)) for shape in (self._levels()[0].shape, result.level_shapes[0])
@@ -132,6 +134,7 @@ class Curtain(QObject):
             (viewer.layers.events.removed, self._on_removed),
             (viewer.dims.events.ndisplay, self.close),
             (viewer.dims.events.order, self._turn),
+            (_grid(viewer).events.enabled, self._turn),
             (self._source.events.data, self._turn),
         ]
 
@@ -210,22 +213,29 @@ class Curtain(QObject):
             self._viewer.cursor.style = "pointing" if near else usual
 
     def _grips(self, position: Any) -> bool:
-        """Whether a point of the world is close enough to the line; painting comes first."""
+        """Whether a point is close enough to the line; painting comes first."""
         active = self._viewer.layers.selection.active
         if active is not None and active.mode != "pan_zoom":
             return False
         step = np.zeros(self._layer.ndim)
         step[self._axis] = 1
         origin = self._layer.data_to_world(np.zeros(self._layer.ndim))
-        length = np.linalg.norm(np.subtract(self._layer.data_to_world(step), origin))
+        along = np.subtract(self._layer.data_to_world(step), origin)
+        length = np.linalg.norm(along * world_scale(self._viewer, self._layer.units))
         # `viewer.camera` before napari 0.9
         zoom = getattr(self._viewer, "scene", self._viewer).camera.zoom
         off = abs(self._column(position) - self._columns())
         return bool(off * length * zoom <= _GRIP)
 
     def _column(self, position: Any) -> float:
-        """Find how many columns of the image are left of a point of the world."""
-        return float(self._layer.world_to_data(position)[self._axis]) + 0.5
+        """Find how many columns of the image are left of a point where the viewer has it."""
+        scale = world_scale(self._viewer, self._layer.units)
+        own = np.asarray(position, float)[-len(scale) :] / scale
+        return float(self._layer.world_to_data(own)[self._axis]) + 0.5
+
+
+def _grid(viewer: Any) -> Any:
+    return getattr(viewer, "canvas", viewer).grid  # `viewer.grid` before napari 0.9
 
 
 def _remove(viewer: Any, layer: Image) -> None:

@@ -1,8 +1,8 @@
 """The one widget: choose an image and a budget, press Denoise. Here the plugin's rooms meet.
 
-Closing or hiding the panel stops a run just as the Stop button does (results of the training so
-far still arrive as layers), because a training that nobody sees would go on for nothing; a panel
-behind another tab, or in a minimised window, goes on. Closing the window ends the run.
+Closing the panel stops a run just as the Stop button does (results of the training so far still
+arrive as layers); a panel that is hidden, behind another tab or in a minimised window goes on.
+Closing the window ends the run.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, cast
-from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QVBoxLayout, QWidget
 
 from napari_autostructn2v.engine.config import STAGES, Budget, Config
 from napari_autostructn2v.engine.errors import InputError
@@ -43,19 +43,17 @@ from napari_autostructn2v.plugin.jobs import (
     Train,
     engine,
 )
+from napari_autostructn2v.plugin.lifetime import Lifetime
 from napari_autostructn2v.plugin.note import Holds, always, sentence
 from napari_autostructn2v.plugin.panels import Panels
 from napari_autostructn2v.plugin.reading import LayerSnapshot
 from napari_autostructn2v.plugin.recipe import write_down
-from napari_autostructn2v.plugin.session import Plan, Session, Trained
+from napari_autostructn2v.plugin.session import Plan, Session
 from napari_autostructn2v.plugin.worker import Engine, Run
 
 _MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
-_SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment
-
-_busy: set[DenoiseDock] = set()  # keeps a closed panel until its run has ended
-_models: WeakKeyDictionary[Any, Trained] = WeakKeyDictionary()
-"""The last model of each viewer: closing the panel loses nothing."""
+_AWAITING = "The run of the panel that was closed is ending; its model will be here then."
+_CLOSED = "Panel closed: {} stops. What is done so far is kept."
 
 
 class DenoiseDock(QWidget):
@@ -67,13 +65,9 @@ class DenoiseDock(QWidget):
         # and kept here is the layer itself.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(make_engine, self)
-        self.session.trained = _models.get(viewer)
+        self.lifetime = Lifetime(self, self.session, viewer)
         self.panels = Panels(viewer, self.session)
         self.canvas = Canvas(viewer, self.session.mask, self)
-        self._closed_check = QTimer(self)
-        self._closed_check.setSingleShot(True)
-        self._closed_check.setInterval(_SETTLED_MS)
-        self._closed_check.timeout.connect(self._rest_if_closed)
         self._account: Holds = always  # what bar and curves tell of the last run
         self._turned_to: Fold | None = None
         self._turning = QTimer(self)
@@ -88,6 +82,8 @@ class DenoiseDock(QWidget):
         self._connect()
         self._on_input()
         self.panels.show_model(self.session)
+        if self.lifetime.is_awaiting:
+            self.panels.train.message.say(_AWAITING)
 
     def _connect(self) -> None:
         session, panels, comparison = self.session, self.panels, self.canvas.comparison
@@ -113,7 +109,7 @@ class DenoiseDock(QWidget):
             (model.load_wanted, lambda path: self._begin(session.load(path))),
             (model.script.clicked, lambda: self._copy("script")),
             (model.command.clicked, lambda: self._copy("command")),
-            (model.batch.running_changed, self._update),
+            (model.batch.running_changed, self._on_batch),
             (panels.form.changed, self._on_form),
             (panels.form.invalid, self._update),
             (comparison.changed, self._update),
@@ -121,6 +117,9 @@ class DenoiseDock(QWidget):
             (session.finished, self._on_finished),
             (session.changed, self._on_known),
             (session.mask.changed, self._update),
+            (self.lifetime.hidden, comparison.rest),
+            (self.lifetime.closed, self._stop_closed),
+            (self.lifetime.inherited, self._on_inherited),
             # Not a method of this widget, which has ceased to be one by then.
             (self.destroyed, partial(_let_go, self.canvas)),
         ):
@@ -286,9 +285,7 @@ class DenoiseDock(QWidget):
         for note in self.panels.notes:
             note.say("")
         self._account = self._while_chosen()
-        _busy.add(self)
-        run.finished.connect(partial(_busy.discard, self))
-        self.destroyed.connect(run.abort)
+        self.lifetime.follow(run)
         run.start()
         self._update()
         self._remember()
@@ -345,9 +342,6 @@ class DenoiseDock(QWidget):
 
     def _on_finished(self, cancelled: bool) -> None:
         focused = self.focusWidget() in (self.panels.train.stop, self.panels.train.cancel)
-        trained = self.session.trained
-        if trained is not None:
-            _models[self.canvas.viewer] = trained
         if cancelled:
             self.canvas.take_away()
         files = self.canvas.finish()
@@ -358,6 +352,11 @@ class DenoiseDock(QWidget):
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel
             self.panels.denoise.setFocus()
+
+    def _on_batch(self, running: bool) -> None:
+        # Not let go of while the batch, a part of it, has yet to return.
+        QTimer.singleShot(0, partial(self.lifetime.keep, running))
+        self._update()
 
     def _on_known(self) -> None:
         self.panels.show_noise(self.session)
@@ -386,11 +385,6 @@ class DenoiseDock(QWidget):
             self._remembered = now
             settings.save(now)
 
-    def event(self, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.ParentChange:
-            self._closed_check.start()
-        return bool(super().event(event))
-
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self.canvas.comparison.wake()
@@ -398,18 +392,23 @@ class DenoiseDock(QWidget):
     def hideEvent(self, event: QHideEvent) -> None:
         super().hideEvent(event)
         self._remember()
-        self._closed_check.start()
 
-    def _rest_if_closed(self) -> None:
-        """`isHidden` is true of what was closed by itself, not of what only cannot be seen."""
-        panel: QWidget | None = self
-        while panel is not None and not isinstance(panel, QDockWidget):
-            panel = panel.parentWidget()
-        if (panel or self).isHidden():
-            self.canvas.comparison.rest()
-            self.panels.model.batch.stop()
-            if self.session.run is not None and not self.session.run.is_stopping:
-                self._stop()
+    def _stop_closed(self) -> None:
+        """End what nobody can see any longer, and say so."""
+        run, batch = self.session.run, self.panels.model.batch
+        if batch.is_running:
+            batch.stop()
+            show_info(_CLOSED.format("Denoise files"))
+        if run is not None and not run.is_stopping:
+            self._stop()
+            if not isinstance(self.session.job, Save | Load):  # which end by themselves
+                show_info(_CLOSED.format(run.title))
+
+    def _on_inherited(self) -> None:
+        message = self.panels.train.message
+        if message.text() == _AWAITING and not self.lifetime.is_awaiting:
+            message.say("")
+        self.panels.show_model(self.session)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Return presses the button that has the focus, or else Denoise."""

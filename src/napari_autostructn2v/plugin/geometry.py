@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def view_box(viewer: Any, image: LayerSnapshot) -> Floats:
     corners[:, list(viewer.dims.displayed)] = camera.center[-2:] + half * [
         (-1, -1), (-1, 1), (1, -1), (1, 1)
     ]  # fmt: skip
-    box = _box(world_to_data(image.placement, in_last_axes(corners, image)), image.axes)
+    box = _box(to_pixels(viewer, image, corners), image.axes)
     lacking = viewer.dims.ndim - len(image.shape)
     for row, axis in enumerate("YX"):
         if image.axes.index(axis) + lacking not in viewer.dims.displayed:
@@ -52,12 +53,13 @@ def shape_boxes(viewer: Any, shapes: Any, image: LayerSnapshot) -> list[Floats]:
         If there is no shape.
     """
     chosen = sorted(shapes.selected_data) or range(len(shapes.data))
+    scale = world_scale(viewer, shapes.units)
     boxes = []
     for number in chosen:
         corners = [shapes.data_to_world(corner) for corner in shapes.data[number]]
         points = np.tile(np.array(viewer.dims.point, float), (len(corners), 1))
-        points[:, -shapes.ndim :] = corners
-        boxes.append(_box(world_to_data(image.placement, in_last_axes(points, image)), image.axes))
+        points[:, -shapes.ndim :] = corners * scale
+        boxes.append(_box(to_pixels(viewer, image, points), image.axes))
     if not boxes:
         raise InputError(f"{shapes.name!r} is empty; draw a rectangle where to look")
     return boxes
@@ -68,9 +70,25 @@ def _box(points: Floats, axes: str) -> Floats:
     return np.stack([plane.min(0), plane.max(0)], axis=1)
 
 
-def in_last_axes(points: Floats, image: LayerSnapshot) -> Floats:
-    """Bring the viewer's points to the axes of an image, which are its last ones."""
-    return points[:, -len(image.shape) :]
+def to_pixels(viewer: Any, image: LayerSnapshot, points: Floats) -> Floats:
+    """Bring points (n, viewer's ndim) where the viewer has them to the pixels of an image."""
+    own = points[:, -len(image.shape) :] / world_scale(viewer, image.placement["units"])
+    return world_to_data(image.placement, own)
+
+
+def world_scale(viewer: Any, units: Sequence[Any]) -> Floats:
+    """Find how many of the viewer's units one of a layer's is, along each axis of the layer.
+
+    napari has view, cursor and the position of the sliders in the smallest of all layers' units:
+    in nm if one layer is in nm and another in um. A layer's own transforms know nothing of it.
+    Where units don't go together, and before napari 0.7, each layer is drawn in its own.
+    """
+    world = getattr(viewer.layers.extent, "units", None) or units
+    pairs = zip(reversed(units), reversed(world), strict=False)
+    scale = [
+        (1.0 * own).to(drawn).m if own.is_compatible_with(drawn) else 1 for own, drawn in pairs
+    ]
+    return np.array([1.0] * (len(units) - len(scale)) + scale[::-1])
 
 
 def _within(placement: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QWidget
 from superqt.utils import signals_blocked
 
-from napari_autostructn2v.engine.config import Budget, Config
+from napari_autostructn2v.engine.config import LEAST_REGION, Budget, Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.editors import tame
 from napari_autostructn2v.plugin.note import Note, sentence
@@ -21,6 +21,7 @@ from napari_autostructn2v.plugin.writing import KIND
 _BUDGETS = ("20 s", "1 min", "2 min", "10 min", "until it stops improving")
 _NOT_IMAGES = ("autocorrelation", "curtain", "preview", "residual")
 _OPEN = "Open an image: File > Open, or File > Open Sample."
+_CHOOSE = "There are results only: choose one, or open an image."
 
 
 class InputPanel(QWidget):
@@ -88,9 +89,11 @@ class InputPanel(QWidget):
         Raises
         ------
         InputError
-            If nothing is left of them.
+            If nothing, or too little, is left of them.
         """
-        return parts(self._viewer, images, self.region, plane_only=self._plane_only)
+        return parts(
+            self._viewer, images, self.region, plane_only=self._plane_only, least=LEAST_REGION
+        )
 
     def glimpses(self, images: Sequence[LayerSnapshot]) -> list[LayerSnapshot]:
         """Cut images to what is previewed: the region in the plane in view.
@@ -259,7 +262,8 @@ class InputPanel(QWidget):
             images = self.images()
         except InputError as error:
             self._error = sentence(error)
-        lines = [describe(images[0])] if images else [self._error or _OPEN]
+        nothing = _CHOOSE if self._layers else _OPEN
+        lines = [describe(images[0])] if images else [self._error or nothing]
         lines += [f"and {image.name}   {describe(image)}" for image in images[1:]]
         if self.several.isChecked() and len(images) == 1 < len(self._layers):
             lines.append("Select more in the layer list.")
@@ -278,7 +282,7 @@ def _signals(layer: Any) -> list[Any]:
 
 
 def _newest(layers: list[Image]) -> Image | None:
-    """Find the image that was opened last: no result of ours, and one that can be seen."""
+    """Find the image that was opened last, one that can be seen if any can; never our own."""
     opened = [layer for layer in layers if KIND not in layer.metadata]
     seen = [layer for layer in opened if layer.visible]
     return next((found[-1] for found in (seen, opened) if found), None)

@@ -5,7 +5,7 @@ torch is imported there and not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,19 +163,28 @@ def _train(job: Train, stop: StopFlag) -> Iterator[object]:
         if isinstance(event, StageDone) and event.stopped == "stopped":
             job.sink.cut_short(event.stage)
         if isinstance(event, Finished) and event.stopped:
-            yield from _tiles(Apply(job.images, event.model, job.config, job.sink), onto, stop)
+            failed = yield from _tiles(
+                Apply(job.images, event.model, job.config, job.sink), onto, stop
+            )
+            event = failed or event
         yield event
 
 
-def _tiles(job: Apply, onto: Sequence[Source], stop: StopFlag) -> Iterator[object]:
-    """Denoise after a training that was stopped, unless that is done or Stop is pressed again."""
+def _tiles(
+    job: Apply, onto: Sequence[Source], stop: StopFlag
+) -> Generator[object, None, Failed | None]:
+    """Denoise after a training that was stopped, unless that is done or Stop is pressed again.
+
+    A failure is how the run ends then; it has the model.
+    """
     if job.sink.used or not job.model.units or stop.again.is_set():
-        return
+        return None
     for event in _apply(job, onto, stop, again=True):
         if isinstance(event, Failed):
-            raise event.error
+            return event
         if isinstance(event, TileDone | Warning):
             yield event
+    return None
 
 
 def _apply(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -44,14 +46,15 @@ class NoiseLayers(QObject):
     """Shows the noise of an image beside it, and `mask` as a layer that can be painted on.
 
     Belongs to the GUI thread. An image that is shown again gets the same layers again. They come
-    one after the other: napari takes a tenth of a second or more to add a layer.
+    one in each turn of the event loop: napari takes a tenth of a second or more to add a layer.
     """
 
     def __init__(self, viewer: Any, mask: MaskModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._later = QTimer(self)
         self._later.setSingleShot(True)
-        self._later.timeout.connect(self._show_mask)
+        self._later.timeout.connect(self._show_next)
+        self._waiting: deque[Callable[[], None]] = deque()
         self._viewer = viewer
         self._mask = mask
         self._known: WeakKeyDictionary[Any, NoisePanels] = WeakKeyDictionary()
@@ -60,7 +63,8 @@ class NoiseLayers(QObject):
 
     @property
     def are_shown(self) -> bool:
-        return self._panels is not None and self._panels.are_shown
+        """Whether they are there, or on their way."""
+        return bool(self._waiting) or (self._panels is not None and self._panels.are_shown)
 
     def show(self, image: LayerSnapshot, rho: Mapping[int, Array]) -> None:
         """Show the correlation of each channel, and the mask as it is."""
@@ -71,9 +75,16 @@ class NoiseLayers(QObject):
         if panels is not self._panels:
             self._release()
             self._panels = panels
+        self._waiting.clear()
         for channel, lags in rho.items():
-            panels.show_noise(lags, channel)
+            self._waiting.append(partial(panels.show_noise, lags, channel))
+        self._waiting.append(self._show_mask)
         self._later.start()
+
+    def _show_next(self) -> None:
+        self._waiting.popleft()()
+        if self._waiting:
+            self._later.start()
 
     def _show_mask(self) -> None:
         panels, rho = self._panels, self._mask.rho
@@ -97,6 +108,7 @@ class NoiseLayers(QObject):
 
     def _release(self) -> None:
         self._later.stop()
+        self._waiting.clear()
         if self._link is not None:
             self._link.end()
             self._link = None

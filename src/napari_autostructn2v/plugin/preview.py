@@ -15,11 +15,10 @@ from napari_autostructn2v.plugin.compare import frame
 from napari_autostructn2v.plugin.geometry import (
     Floats,
     cut,
-    in_last_axes,
     moved,
     shape_boxes,
+    to_pixels,
     view_box,
-    world_to_data,
 )
 from napari_autostructn2v.plugin.latest import Latest
 from napari_autostructn2v.plugin.writing import KIND
@@ -136,7 +135,7 @@ def preview_place(
     InputError
         If nothing of the image would be left.
     """
-    here = world_to_data(image.placement, in_last_axes(np.array([viewer.dims.point]), image))[0]
+    here = to_pixels(viewer, image, np.array([viewer.dims.point], float))[0]
     if shapes is None:
         box = view_box(viewer, image)
         outside = f"the view shows nothing of {image.name!r}; move it onto the image"

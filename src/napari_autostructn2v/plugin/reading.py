@@ -151,9 +151,9 @@ def axes_of(labels: Sequence[str], shape: Sequence[int]) -> str:
     InputError
         If there are not two to five axes, or the labels leave no room for Y and X.
     """
-    default = default_axes(shape)
     named = [_LETTER.get(str(label).strip().lower()) for label in labels]
     axes = [letter if named.count(letter) == 1 else None for letter in named]
+    default = default_axes(shape) if None in axes else ""
     for i, letter in enumerate(default):
         if axes[i] is None and letter not in axes:
             axes[i] = letter

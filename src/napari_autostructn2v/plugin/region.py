@@ -13,11 +13,10 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.geometry import (
     cut,
     data_to_world,
-    in_last_axes,
     moved,
     shape_boxes,
+    to_pixels,
     view_box,
-    world_to_data,
 )
 from napari_autostructn2v.plugin.ondemand import Window
 from napari_autostructn2v.plugin.reading import LayerSnapshot
@@ -27,7 +26,12 @@ Region: TypeAlias = Any
 
 
 def parts(
-    viewer: Any, images: Sequence[LayerSnapshot], region: Region, *, plane_only: bool = False
+    viewer: Any,
+    images: Sequence[LayerSnapshot],
+    region: Region,
+    *,
+    plane_only: bool = False,
+    least: int = 1,
 ) -> list[LayerSnapshot]:
     """Cut images to a region: one part of each for the view, one for each shape.
 
@@ -37,7 +41,8 @@ def parts(
     Raises
     ------
     InputError
-        If nothing is left, the view is in 3-D, or there is no shape.
+        If nothing is left, a part is less than `least` pixels high or wide and not all there is
+        that way, the view is in 3-D, or there is no shape.
     """
     found = []
     for image in images:
@@ -50,8 +55,16 @@ def parts(
         lengths = {axis: image.shape[image.axes.index(axis)] for axis in "YX"}
         for box in boxes:
             ends = {axis: cut(along, lengths[axis]) for axis, along in zip("YX", box, strict=True)}
-            if all(start < stop for start, stop in ends.values()):
-                found.append(crop(image, spans | ends))
+            sides = {axis: stop - start for axis, (start, stop) in ends.items()}
+            if not all(sides.values()):
+                continue
+            if any(side < min(least, lengths[axis]) for axis, side in sides.items()):
+                raise InputError(
+                    f"{'the view' if view else f'a shape of {region.name!r}'} takes only "
+                    f"{sides['Y']} x {sides['X']} pixels of {image.name!r}, and {least} x {least} "
+                    f"are needed; {'zoom out' if view else 'draw it larger'} or choose all of it"
+                )
+            found.append(crop(image, spans | ends))
     if not found:
         names = ", ".join(repr(image.name) for image in images)
         where = "the view shows" if region == "view" else "the shapes cover"
@@ -79,8 +92,7 @@ def crop(image: LayerSnapshot, spans: Mapping[str, tuple[int, int]]) -> LayerSna
 
 def _plane(viewer: Any, image: LayerSnapshot) -> dict[str, tuple[int, int]]:
     """Where the plane in view lies along all axes but Y and X; channels stay together."""
-    point = in_last_axes(np.array([viewer.dims.point], float), image)
-    here = world_to_data(image.placement, point)[0]
+    here = to_pixels(viewer, image, np.array([viewer.dims.point], float))[0]
     spans = {}
     for axis, length, at in zip(image.axes, image.shape, here, strict=True):
         if axis not in "YXC":

@@ -136,6 +136,13 @@ class Session(QObject):
             self.trained = replace(self.trained, stage1=None)
         self.changed.emit()
 
+    def take_over(self, trained: Trained) -> None:
+        """Know a model that another session has trained or loaded."""
+        self.trained = replace(trained, stage1=None)
+        if self.run is not None:
+            self._before = self._before[0], self.trained
+        self.changed.emit()
+
     def forget_noise(self) -> None:
         """Know nothing of the noise, as before it was measured."""
         if self.measured is not None or not self.mask.is_automatic:

@@ -8,24 +8,53 @@ from napari_autostructn2v.engine.errors import InputError
 
 LETTERS = "STCZYX"
 _DEFAULTS = {2: "YX", 3: "TYX", 4: "TZYX", 5: "TCZYX"}
+_CHANNELS_LAST = {3: "YXC", 4: "TYXC", 5: "TZYXC"}
+_MOST_CHANNELS = 5  # no image is as narrow as that
 _STAND_INS = {1: "TSZC", 2: "TZSC", 3: "TCZS"}
 
 
 def default_axes(shape: Sequence[int]) -> str:
-    """Name the axes of an array that came without names."""
+    """Name the axes of an array that came without names.
+
+    Raises
+    ------
+    InputError
+        If there are not two to five, or the last one looks like channels.
+    """
+    _check_number(shape)
+    refuse_channels_last(shape)
+    return _DEFAULTS[len(shape)]
+
+
+def refuse_channels_last(shape: Sequence[int]) -> None:
+    """Refuse to guess where X would be no longer than a list of channels.
+
+    Raises
+    ------
+    InputError
+        If only names could tell whether the last axis is one of colours or channels.
+    """
+    if len(shape) in _CHANNELS_LAST and shape[-1] <= _MOST_CHANNELS < min(shape[-3:-1]):
+        kind = "is rgb" if shape[-1] in (3, 4) else "has its channels last"
+        raise InputError(
+            f"an image of shape {tuple(shape)} looks as if it {kind}; convert rgb to grey, or name "
+            f"the axes (for example {_CHANNELS_LAST[len(shape)]})"
+        )
+
+
+def _check_number(shape: Sequence[int]) -> None:
     if len(shape) not in _DEFAULTS:
         raise InputError(
             f"an image has 2 to 5 axes, but this one has {len(shape)} (shape {tuple(shape)}); "
             "pick the part to denoise"
         )
-    return _DEFAULTS[len(shape)]
 
 
 def check_axes(axes: str, shape: Sequence[int]) -> str:
     """Give `axes` in upper case, or raise `InputError` when it cannot name an array of `shape`."""
     letters = axes.upper()
     shown = f"axes {axes!r} for an image of shape {tuple(shape)}"
-    default_axes(shape)
+    _check_number(shape)
     if strange := sorted(set(letters) - set(LETTERS)):
         raise InputError(f"{shown}: {', '.join(strange)} is not one of the letters {LETTERS}")
     if len(letters) != len(shape):

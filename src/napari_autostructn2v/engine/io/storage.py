@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,21 +12,41 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.io.metadata import Metadata
 
-
-def nothing() -> None:
-    """Close what needs no closing."""
+LARGEST_BLOCK = 2**30  # bytes that are decoded at once
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An opened file: an array to read regions from, its axes, and how to close it."""
+    """One image of a file: an array to read regions from, and its axes.
+
+    `scene` tells it from the others of the file, if there are any; `set_files` are those of the
+    set that it is read from, if these are several. No file is held open between readings.
+    """
 
     data: Any
     axes: str
     metadata: Metadata
-    close: Callable[[], None] = nothing
+    scene: str = ""
+    set_files: tuple[Path, ...] = ()
+
+
+def check_block(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse pixels that can only be decoded together and are too many for that.
+
+    Raises
+    ------
+    InputError
+        If they take more than `LARGEST_BLOCK`.
+    """
+    if (size := math.prod(shape) * dtype.itemsize) > LARGEST_BLOCK:
+        raise InputError(
+            f"{path} is stored in blocks of {size / 2**30:.3g} GiB, each of which is decoded at "
+            f"once, and {LARGEST_BLOCK / 2**30:.0f} GiB is the limit; save it as a tiled TIFF "
+            "or as Zarr in small chunks"
+        )
 
 
 class Mapped:
