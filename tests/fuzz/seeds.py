@@ -129,7 +129,7 @@ _SEEDS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "PNG": ("a.png", _png("uint8")),
     "PNG, 16 bit": ("a.png", _png("uint16")),
     "npy": ("a.npy", lambda path: np.save(path, _noise(2))),
-    "npy, Fortran": ("a.npy", lambda path: np.save(path, _noise(2, dtype="float64").T)),
+    "npy, Fortran": ("a.npy", lambda path: np.save(path, _noise(dtype="float64").T)),
     "Zarr 2": ("a.zarr", _zarr(2, 2)),
     "Zarr 3": ("a.zarr", _zarr(3, 2)),
     "OME-Zarr 0.4": ("a.ome.zarr", _zarr(2, 2, 2, **_multiscales("t", "c", "y", "x"))),
