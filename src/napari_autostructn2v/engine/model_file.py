@@ -23,14 +23,14 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
-from napari_autostructn2v.engine.config import STAGES, Config, Network
+from napari_autostructn2v.engine.config import LONGEST_SIDE, STAGES, Config, Network
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.model_about import FORMAT, About
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.paths import regular_file
 from napari_autostructn2v.engine.predict import is_out_of_memory
-from napari_autostructn2v.engine.structure import LONGEST_SIDE, check_mask
+from napari_autostructn2v.engine.structure import check_mask
 
 Array = npt.NDArray[Any]
 _Layout = dict[str, tuple[str, tuple[Any, ...]]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_autostructn2v.engine.config import Structure
+from napari_autostructn2v.engine.config import LONGEST_SIDE, Structure
 from napari_autostructn2v.engine.correlation import CONFIDENCE, WINDOW, Correlation, at, mask_of
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.noise import Noise
@@ -23,8 +23,6 @@ _COSTLY = 0.3  # dB
 _ADVISED = 12  # pairs of pixels at most
 _NUMBERS = {1: "One", 2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 _MOST, _LITTLE = 0.7, 0.3  # of the leak: what lies along one line, and across it
-
-LONGEST_SIDE = 2047  # px of a mask: a full line of the largest patch; what is longer is a picture
 
 SINGLE_PIXEL: Array = np.ones((1, 1), np.uint8)
 
