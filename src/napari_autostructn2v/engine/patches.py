@@ -47,7 +47,7 @@ class Normalisation:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Block:
     """Pixels, how many patches lie in them, and with a region of interest where these begin."""
 

@@ -18,7 +18,7 @@ from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
-from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.paths import real_path, user_path
 
 __all__ = [
     "Metadata",
@@ -353,14 +353,14 @@ def open_each(
     """
     known: set[Path] = set()
     for file in find_files(paths):
-        if file.resolve() in known:
+        if real_path(file) in known:
             continue
         try:
             sources = open_sources(file, axes)
         except (InputError, OSError) as error:
             yield file, error
             continue
-        known.update(part.resolve() for source in sources for part in source.set_files)
+        known.update(real_path(part) for source in sources for part in source.set_files)
         yield file, sources
 
 
@@ -377,7 +377,7 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
         if not isinstance(opened, list):
             raise opened
         sources += opened
-    sets = [{part.resolve() for part in source.set_files} for source in sources]
+    sets = [{real_path(part) for part in source.set_files} for source in sources]
     # A file that was opened before it was known to belong to a set is left to the set.
     return [
         source
