@@ -6,13 +6,14 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constra
 # Without a display the viewer's tests run on a virtual one, where there is one.
 DISPLAYED = $(if $(DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24"))
 
-.PHONY: help demo test test-all lint napari screenshots clean
+.PHONY: help demo test test-all lint fuzz napari screenshots clean
 
 help:
 	@echo "make demo         denoise a synthetic sample, write the picture into out/"
 	@echo "make test         lint, types and the quick tests"
 	@echo "make test-all     the slow tests too"
 	@echo "make lint         lint and types only"
+	@echo "make fuzz         20 000 damaged inputs of every kind; COUNT=, SEED="
 	@echo "make napari       open the viewer with a sample and the dock"
 	@echo "make screenshots  make the documents' pictures anew"
 	@echo "make clean        remove what these made"
@@ -30,6 +31,9 @@ lint: .venv/all.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+fuzz: .venv/all.stamp
+	$(BIN)/python tests/fuzz/fuzz.py --count $(or $(COUNT),20000) --seed $(or $(SEED),0)
 
 napari: .venv/all.stamp
 	$(BIN)/python -c 'import napari; viewer = napari.Viewer(); \

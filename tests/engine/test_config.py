@@ -250,3 +250,17 @@ def test_every_field_says_what_it_is():
                 yield name, field
 
     assert [name for name, field in fields(Config) if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    "mask", [[], [[]], [[1], [1, 1]], [[1, 0], 3], [3], [["a", "b"]], [[1.5]], [[[1]]], [None]]
+)
+def test_a_mask_that_is_none_is_told_once(mask):
+    with pytest.raises(InputError, match="mask: a mask is rows of 0 and 1 that are all of one"):
+        Config.parse({"structure": {"mask_source": "array", "mask": mask}})
+
+
+@pytest.mark.parametrize("mask", [[[1]] * 2049, [[1] * 2049]])
+def test_a_mask_that_is_a_picture_is_refused(mask):
+    with pytest.raises(InputError, match="at most 2047 px on each side"):
+        Config.parse({"structure": {"mask_source": "array", "mask": mask}})

@@ -296,6 +296,7 @@ def test_union_and_check() -> None:
         (np.ones((2, 3)), "odd"),
         (np.zeros((3, 3)), "central pixel"),
         (np.ones((3, 3, 3)), "2 axes"),
+        (np.ones((1, 2049)), "is a picture"),
     ):
         with pytest.raises(InputError, match=words):
             check_mask(bad)

@@ -202,6 +202,7 @@ class Ring(_Frozen):
     max_true_pixels: int | None = _field(25, "Most pixels in the mask", ge=1)
 
 
+LONGEST_SIDE = 2047  # px of a mask: a full line of the largest patch; what is longer is a picture
 MaskRows = tuple[tuple[int, ...], ...]
 MaskSource = Literal["raw", "region", "frames", "dark", "stage1", "file", "array"]
 
@@ -250,6 +251,20 @@ class Structure(_Frozen):
     )
     max_lag: int = _field(20, "Largest lag that is measured", unit="px", ge=2, le=64)
     ring: Ring = Ring()
+
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _rows(cls, value: Any) -> Any:
+        """Tell of a mask that is none once, not for each of its pixels."""
+        if isinstance(value, list | tuple):
+            rows = [row if isinstance(row, list | tuple) else () for row in value]
+            if len(rows) > LONGEST_SIDE or any(len(row) > LONGEST_SIDE for row in rows):
+                raise ValueError(f"a mask has at most {LONGEST_SIDE} px on each side")
+            widths = {len(row) for row in rows}
+            numbers = all(isinstance(pixel, int) for row in rows for pixel in row)
+            if not numbers or len(widths) != 1 or 0 in widths:
+                raise ValueError("a mask is rows of 0 and 1 that are all of one length")
+        return value
 
     @model_validator(mode="after")
     def _source_is_given(self) -> Self:

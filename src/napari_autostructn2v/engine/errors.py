@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 _TOLD = 5  # errors in one sentence
+_LONGEST = 300  # characters of another program's words, which may hold the whole of a file
 
 
 class InputError(ValueError):
@@ -18,7 +19,7 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """Name an error that is no one's to expect; the rest of it is in its traceback."""
     text, *_ = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
+    return f"{type(error).__name__}: {text[:_LONGEST]}".removesuffix(": ")
 
 
 def explain(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
 """Judges the networks of one course: is what they take away the noise, and how good is the result.
 
 Both look at the image alone. A leaking mask shows anywhere, so the check looks at the whole image;
-how good the result is must be told on parts that were not trained on.
+how good the result is should be told on parts that were not trained on.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise import Noise
-from napari_autostructn2v.engine.patches import Normalisation, Piece, split
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.predict import on_device, run_block
-from napari_autostructn2v.engine.quality import MEANING, Card, Name, assess, recommend
+from napari_autostructn2v.engine.quality import Card, Name, assess, meaning, recommend
 from napari_autostructn2v.engine.residual import Check, check
 from napari_autostructn2v.engine.sampling import Spot, spots
 from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.split import Piece, split
 
 Array = npt.NDArray[Any]
 
@@ -65,12 +66,14 @@ class Judge:
 
     def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
         """The quality card of each network, as plain values, and which is the best."""
-        cards = self._cards(networks, *self._held_out())
+        parts = split(self.sources, self.config, self.channel)
+        cards = self._cards(networks, *self._blocks(parts.judged))
         return {
             "stages": {name: card.report() for name, card in cards.items()},
             "recommended": recommend(cards) if cards else list(networks)[-1],
             "check": found.report(),
-            "meaning": {figure: dict(texts) for figure, texts in MEANING.items()},
+            "apart": parts.apart,
+            "meaning": meaning(parts.apart),
         }
 
     def better(self, networks: Mapping[Name, UNet]) -> Name | None:
@@ -78,7 +81,8 @@ class Judge:
 
         Where they are alike, the first.
         """
-        blocks, repeats, noises = self._held_out()
+        parts = split(self.sources, self.config, self.channel)
+        blocks, repeats, noises = self._blocks(parts.judged)
         few = [_centre(block, _GLANCE) for block in blocks[:1]]
         again = [[_centre(block, _GLANCE) for block in frame[:1]] for frame in repeats]
         cards = self._cards(networks, few, again, noises[:1])
@@ -128,16 +132,13 @@ class Judge:
         order = rng.permutation(len(found))[:_CHECKED]
         return [found[i] for i in sorted(order)]
 
-    def _held_out(self) -> tuple[list[Array], list[list[Array]], list[Noise]]:
-        """Parts of the validation pieces; of a further frame, where frames repeat; their noise."""
-        rng = np.random.default_rng(self.config.seed)
-        stage = self.config.stage2 if self.config.run_stage2 else self.config.stage1
-        _, held, _ = split(
-            self.sources, self.config.split_ratio, stage.patch_size, rng, self.channel
-        )
+    def _blocks(
+        self, pieces: Sequence[Piece]
+    ) -> tuple[list[Array], list[list[Array]], list[Noise]]:
+        """Parts of some pieces; of a further frame, where frames repeat; their noise."""
         wanted = [
             piece
-            for piece in held
+            for piece in pieces
             if piece.source.channel(piece.plane) == (self.channel or 0)
             and min(piece.shape) >= _LEAST_SIDE
         ]

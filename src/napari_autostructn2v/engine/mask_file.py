@@ -10,11 +10,9 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.files import write_tiff
 from napari_autostructn2v.engine.source import open_source
-from napari_autostructn2v.engine.structure import check_mask
+from napari_autostructn2v.engine.structure import check_mask, check_size
 
 Array = npt.NDArray[Any]
-
-_LONGEST = 2047  # px: a full line of the largest patch; what is longer is a picture
 
 
 def read_mask(path: Path) -> Array:
@@ -29,8 +27,7 @@ def read_mask(path: Path) -> Array:
         if source.planes != 1:
             raise InputError(f"mask {path} has {source.planes} planes; it must be one 2-D image")
         name = f"mask {path} of {source.size[0]} x {source.size[1]} px"
-        if max(source.size) > _LONGEST:
-            raise InputError(f"{name} is a picture; a mask has at most {_LONGEST} px on each side")
+        check_size(source.size, name)
         return check_mask(source.read(0, slice(None), slice(None)), name)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,23 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
-import safetensors.torch
 import torch
 
+from napari_autostructn2v.engine import model_file
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.files import beside
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
-from napari_autostructn2v.engine.paths import regular_file, user_path
+from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.traits import Wave
 
 Array = npt.NDArray[Any]
-
-FORMAT = 1
-_LARGEST = 4 * 2**30  # bytes of one member; a model is megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +193,7 @@ class Model:
         Raises
         ------
         InputError
-            If the folder cannot be written.
+            If it cannot be written, or holds what `load` refuses.
         """
         path = user_path(path)
         weights, arrays = {}, {}
@@ -212,9 +204,8 @@ class Model:
                 for name, value in network.state_dict().items():
                     weights[f"{index}.{stage}.{name}"] = value.detach().cpu().contiguous()
         about = {
-            "format": FORMAT,
-            "mean": self.normalisation.mean,
-            "std": self.normalisation.std,
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
             "units": [
                 {
                     "verdict": unit.verdict,
@@ -225,22 +216,9 @@ class Model:
                 for unit in self.units
             ],
             "provenance": dict(self.provenance),
-            "waves": [wave and [wave.y, wave.x, wave.lines, wave.slant] for wave in self.waves],
+            "waves": [wave and (wave.y, wave.x, wave.lines, wave.slant) for wave in self.waves],
         }
-        members = {
-            "model.json": json.dumps(about, indent=2).encode(),
-            "config.json": self.config.model_dump_json(indent=2).encode(),
-            "weights.safetensors": safetensors.torch.save(weights),
-            "arrays.safetensors": safetensors.numpy.save(arrays),
-        }
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in members.items():
-                entry = zipfile.ZipInfo(name)  # of 1980: zip knows no year before that
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
-        with beside(path) as part:
-            part.write_bytes(buffer.getvalue())
+        model_file.write(path, about, self.config, weights, arrays)
         return path
 
     @classmethod
@@ -252,64 +230,37 @@ class Model:
         InputError
             If it is missing, damaged, not a model, or written by a newer version.
         """
-        path = regular_file(path, "model")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if any(member.file_size > _LARGEST for member in archive.infolist()):
-                    raise InputError(f"model {path} unpacks to more than 4 GiB; it is not a model")
-                about = json.loads(archive.read("model.json"))
-                if about["format"] > FORMAT:
-                    raise InputError(
-                        f"model {path} has format {about['format']}, newer than this version "
-                        f"reads ({FORMAT}); update napari-autostructn2v"
-                    )
-                config = Config.model_validate_json(archive.read("config.json"))
-                weights = safetensors.torch.load(archive.read("weights.safetensors"))
-                arrays = safetensors.numpy.load(archive.read("arrays.safetensors"))
-            return cls(
-                config=config,
-                normalisation=Normalisation(tuple(about["mean"]), tuple(about["std"])),
-                units=tuple(
-                    _unit(index, unit, config, weights, arrays)
-                    for index, unit in enumerate(about["units"])
-                ),
-                provenance=about["provenance"],
-                waves=tuple(wave and Wave(*wave) for wave in about.get("waves", ())),
-            )
-        except InputError:
-            raise
-        except (
-            zipfile.BadZipFile, safetensors.SafetensorError, OSError, KeyError, TypeError,
-            ValueError, RuntimeError, EOFError, NotImplementedError,
-        ) as error:  # fmt: skip
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path} is not a model file or is damaged ({reason})") from error
+        file = model_file.read(path)
+        about = file.about
+        return cls(
+            config=file.config,
+            normalisation=Normalisation(tuple(about.mean), tuple(about.std)),
+            units=tuple(_unit(file, index) for index in range(len(about.units))),
+            provenance=about.provenance,
+            waves=tuple(wave and Wave(*wave) for wave in about.waves),
+        )
 
 
-def _unit(
-    index: int,
-    about: Mapping[str, Any],
-    config: Config,
-    weights: Mapping[str, torch.Tensor],
-    arrays: Mapping[str, Array],
-) -> Unit:
+def _unit(file: model_file.Contents, index: int) -> Unit:
     networks: dict[StageName, UNet] = {}
     for stage in STAGES:
         prefix = f"{index}.{stage}."
-        state = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        weights = file.weights.items()
+        state = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
         if state:
-            network = UNet(config.stage(stage).network)
+            network = UNet(file.config.stage(stage).network)
             network.load_state_dict(state)
             networks[stage] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    if not networks:
-        raise ValueError(f"unit {index} has no weights")
+    about = file.about.units[index]
+    channel = about.channel
+    if "channel" not in about.model_fields_set and file.config.network_per_channel:
+        channel = index
     return Unit(
         networks=networks,
-        mask=arrays[f"{index}.mask"],
-        rho=arrays[f"{index}.autocorrelation"],
-        sigma=float(about["sigma"]),
-        verdict=str(about["verdict"]),
-        # Not in files of version 0.1.0.
-        recommended=about.get("recommended"),
-        channel=about.get("channel", index if config.network_per_channel else None),
+        mask=check_mask(file.arrays[f"{index}.mask"]),
+        rho=file.arrays[f"{index}.autocorrelation"],
+        sigma=about.sigma,
+        verdict=about.verdict,
+        recommended=about.recommended,
+        channel=channel,
     )

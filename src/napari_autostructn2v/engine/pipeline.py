@@ -13,8 +13,6 @@ from dataclasses import replace
 from threading import Event as Flag
 from typing import Any
 
-import torch
-
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
@@ -94,7 +92,6 @@ def _run(
     state: State,
 ) -> Generator[Event, None, events.Finished]:
     began = time.monotonic()
-    threads = torch.get_num_threads()
     sources = _sources(images, config.axes)
     shown = sources if onto is None else _sources(onto, config.axes)
     if start is None and config.stage1_model is not None:
@@ -156,7 +153,6 @@ def _run(
             yield from course.train(finding, stop)
             yield from course.judge(finding, stop)
         finally:  # what was learned outlives an error
-            torch.set_num_threads(threads)
             model = learned()
             state.model = model if model.units else None
         stopped = course.stopped or stop.is_set()

@@ -68,7 +68,7 @@ MEANING: Mapping[str, Mapping[str, str]] = {
     "gain_db": {
         "title": "Estimated gain (PSNR)",
         "meaning": "How much closer to the noise-free image the result is than the noisy one, "
-        "estimated on parts that were not trained on.",
+        "estimated on parts that {apart}.",
         "bias": "It relies on the measured noise; where noise is smooth in all directions, a blur "
         "looks better than it is: read it beside the detail kept.",
     },
@@ -96,6 +96,15 @@ MEANING: Mapping[str, Mapping[str, str]] = {
         "bias": "Noise that grows with brightness in another way than measured adds to it.",
     },
 }
+
+
+def meaning(apart: bool) -> dict[str, dict[str, str]]:
+    """`MEANING` for figures of parts that were not trained on (`apart`), or were."""
+    where = "were not trained on" if apart else "were trained on too, as none was held out"
+    return {
+        figure: {key: text.replace("{apart}", where) for key, text in texts.items()}
+        for figure, texts in MEANING.items()
+    }
 
 
 def assess(

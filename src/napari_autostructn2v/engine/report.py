@@ -17,6 +17,8 @@ from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.source import Source
 
+_LONGEST = 255  # of a name: a layer's may be anything
+
 
 def provenance(
     sources: Sequence[Source],
@@ -29,7 +31,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a model comes from; names, steps and seconds of a start are included."""
     before = start.provenance if start else {}
-    names = [*before.get("sources", []), *(source.name for source in sources)]
+    names = [*before.get("sources", []), *(source.name[:_LONGEST] for source in sources)]
     seconds = before.get("seconds", 0.0) + time.monotonic() - began
     return {
         "sources": list(dict.fromkeys(names)),

@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.predict import denoise_plane, on_device, tile_side
 from napari_autostructn2v.engine.sink import Sink, Target
-from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.source import Source, chunks_of
 
 
 def write(
@@ -84,9 +84,10 @@ def _fill(
     total = None
     done = 0
     ready = [on_device(network, device) for network in networks]
+    chunks = chunks_of(target.array, target.axes) or source.chunks or (1, 1)
     for plane in range(source.planes):
         network = ready[source.channel(plane)]
-        side = tile_side(network, device, tile)
+        side = tile_side(network, device, tile, chunks)
         for region, block, left in denoise_plane(
             network, source, plane, normalisation, side, device, stop
         ):

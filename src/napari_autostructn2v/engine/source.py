@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
-from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.paths import real_path, user_path
 from napari_autostructn2v.engine.view import View
 
 __all__ = [
@@ -100,6 +100,11 @@ class Source:
     def transposed(self) -> bool:
         """Whether X is stored before Y."""
         return self.axes.index("X") < self.axes.index("Y")
+
+    @property
+    def chunks(self) -> tuple[int, int] | None:
+        """(height, width) of the blocks it is stored in, as `chunks_of` tells them."""
+        return chunks_of(self._data, self.axes)
 
     def channel(self, plane: int) -> int:
         """Position of a plane along C; 0 without that axis."""
@@ -363,14 +368,14 @@ def open_each(
     """
     known: set[Path] = set()
     for file in find_files(paths):
-        if file.resolve() in known:
+        if real_path(file) in known:
             continue
         try:
             sources = open_sources(file, axes)
         except (InputError, OSError) as error:
             yield file, error
             continue
-        known.update(part.resolve() for source in sources for part in source.set_files)
+        known.update(real_path(part) for source in sources for part in source.set_files)
         yield file, sources
 
 
@@ -387,13 +392,26 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
         if not isinstance(opened, list):
             raise opened
         sources += opened
-    sets = [{part.resolve() for part in source.set_files} for source in sources]
+    sets = [{real_path(part) for part in source.set_files} for source in sources]
     # A file that was opened before it was known to belong to a set is left to the set.
     return [
         source
         for source, own in zip(sources, sets, strict=True)
         if not (own and any(own < other for other in sets))
     ]
+
+
+def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
+    """(height, width) of an array's chunks (zarr, dask, h5py), 1 where one is all; or None."""
+    chunks = getattr(data, "chunks", None)
+    if not chunks or len(chunks) != len(axes):
+        return None
+    sides = []
+    for axis in "YX":
+        chunk, length = chunks[axes.index(axis)], data.shape[axes.index(axis)]
+        side = int(chunk[0] if isinstance(chunk, tuple) else chunk)  # dask's may be irregular
+        sides.append(side if side < length else 1)
+    return sides[0], sides[1]
 
 
 def _whole_shape(data: Any, name: str) -> tuple[int, ...]:

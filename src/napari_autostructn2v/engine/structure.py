@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_autostructn2v.engine.config import Structure
+from napari_autostructn2v.engine.config import LONGEST_SIDE, Structure
 from napari_autostructn2v.engine.correlation import CONFIDENCE, WINDOW, Correlation, at, mask_of
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.noise import Noise
@@ -308,17 +308,24 @@ def union(*masks: Array) -> Array:
     return total
 
 
+def check_size(shape: Sequence[int], name: str = "mask") -> None:
+    """Refuse a mask, before it is read, that is too large to be one."""
+    if max(shape) > LONGEST_SIDE:
+        raise InputError(f"{name} is a picture; a mask has at most {LONGEST_SIDE} px on each side")
+
+
 def check_mask(mask: Array, name: str = "mask") -> Array:
     """Validate a mask from outside and give it as uint8 of 0 and 1; errors call it `name`.
 
     Raises
     ------
     InputError
-        Unless it is 2-D with odd sides and its centre is hidden.
+        Unless it is 2-D with odd sides of at most `LONGEST_SIDE` and its centre is hidden.
     """
     values = np.asarray(mask)
     if values.ndim != 2:
         raise InputError(f"{name}: expected 2 axes, got shape {values.shape}")
+    check_size(values.shape, name)
     if not all(side % 2 for side in values.shape):
         raise InputError(
             f"{name}: both sides must be odd, so that it has a centre; got {values.shape}"

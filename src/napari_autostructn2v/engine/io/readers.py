@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from napari_autostructn2v.engine.io.tiff_reading import open_tiff, set_name
 from napari_autostructn2v.engine.io.zarr_reading import open_zarr
 
 __all__ = ["SUFFIXES", "Stored", "is_zarr", "read", "set_name", "stem"]
+
+# A damaged file is told in our own sentence; what libpng thinks of a PNG is no one's concern.
+logging.getLogger("imagecodecs").addHandler(logging.NullHandler())
 
 SUFFIXES = (".tif", ".tiff", ".png", ".npy", ".zarr")
 
