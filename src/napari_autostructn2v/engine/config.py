@@ -261,7 +261,8 @@ class Structure(_Frozen):
             if len(rows) > LONGEST_SIDE or any(len(row) > LONGEST_SIDE for row in rows):
                 raise ValueError(f"a mask has at most {LONGEST_SIDE} px on each side")
             widths = {len(row) for row in rows}
-            numbers = all(isinstance(pixel, int) for row in rows for pixel in row)
+            # As text where it was typed into a form.
+            numbers = all(str(pixel).strip() in ("0", "1") for row in rows for pixel in row)
             if not numbers or len(widths) != 1 or 0 in widths:
                 raise ValueError("a mask is rows of 0 and 1 that are all of one length")
         return value
