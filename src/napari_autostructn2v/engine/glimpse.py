@@ -32,6 +32,7 @@ def glimpse(
     (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
     y, x = slice(y0, y1), slice(x0, x1)
     results: dict[StageName, Array] = {}
+    seen = mended([source])[0].seen(model.waves)
     for stage in model.stages:
         if stage == result:
             with open_source(written) as file:  # whatever its axes' order, the first plane is it
@@ -39,10 +40,9 @@ def glimpse(
             continue
         image = np.empty((y1 - y0, x1 - x0), np.float32)
         network = model.unit(source.channel(0)).network(stage)
-        (whole,) = mended([source])
         for (rows, columns), block, _ in denoise_plane(
             network,
-            whole.seen(model.waves),
+            seen,
             0,
             model.normalisation,
             _TILE,

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.roi import Interest
-from napari_autostructn2v.engine.sampling import sample_blocks
+from napari_autostructn2v.engine.sampling import spots
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.split import Piece
 
@@ -202,8 +202,8 @@ class Pool:
         wanted = {(piece.source, piece.source.channel(piece.plane)): None for piece in pieces}
         images = len({source for source, _ in wanted})
         for source, channel in wanted:
-            sample = sample_blocks(source, channel, np.random.default_rng(channel), images)
-            normalised = [self._normalisation.apply(block, channel) for block in sample]
+            places = spots(source, channel, np.random.default_rng(channel), images)
+            normalised = [self._normalisation.apply(s.read(source), channel) for s in places]
             found[source, channel] = Interest.of(normalised, self._stage)
         return found
 
