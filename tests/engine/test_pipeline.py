@@ -201,7 +201,7 @@ def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(last, events.Failed)
     assert "batch_size" in last.message
     assert last.model is not None  # Stage 1 was learned before Stage 2 failed
-    assert last.model.stages == ("stage1",)
+    assert last.model.best == "stage1"
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(
