@@ -117,6 +117,16 @@ def test_batch_normalisation_bears_the_smallest_batches(shape: tuple[int, int], 
     assert isinstance(last, events.Finished), last
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batch_normalisation_bears_patches_that_are_hidden_whole(precision: str) -> None:
+    hidden = {"replacement": "zeros", "mask_center_size": 15, "mask_percentage": 60}
+    network = {"features": 4, "depth": 5, "batch_norm": True}
+    stage = {**hidden, "network": network, "patch_size": 8, "learning_rate": 1e-4}
+    told = story(noisy(20), stage, stage, budget="4steps", training={"precision": precision})
+    assert isinstance(told[-1], events.Finished), told[-1]
+    assert not any("diverged" in e.message for e in told if isinstance(e, events.Warning))
+
+
 def progress(told: list[Event]) -> list[events.Progress]:
     return [event for event in told if isinstance(event, events.Progress)]
 
