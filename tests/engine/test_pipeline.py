@@ -18,8 +18,9 @@ import zarr
 
 from napari_autostructn2v.engine import events, pipeline, train
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.pipeline import apply, consume, denoise, run
 from napari_autostructn2v.engine.results import result_dtype
 from napari_autostructn2v.engine.sink import ArraySink
@@ -437,3 +438,24 @@ def test_model_of_a_stopped_run_is_complete(tmp_path: Path) -> None:
     loaded = Model.load(last.model.save(tmp_path / "m.asn2v"))
     assert np.array_equal(loaded.denoise(noisy()), last.model.denoise(noisy()))
     assert pipeline.consume(iter(story)).stopped
+
+
+def test_a_stage_that_was_not_trained_cannot_be_the_result() -> None:
+    sink = ArraySink()
+    white = np.random.default_rng(0).normal(100, 5, (64, 64)).astype("f4")
+    told = list(run(white, config(budget="4steps", result="stage2"), sink=sink))
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert last.report["result"] == "stage1"
+    said = [event.message for event in told if isinstance(event, events.Warning)]
+    assert any("Stage 2 was not trained" in message for message in said)
+    assert np.isfinite(sink.final[0]).all()
+
+
+def test_what_a_run_warns_of_is_warned_of_in_python() -> None:
+    def stream() -> Iterator[events.Event]:
+        yield events.Warning("The mask is too narrow.")
+        yield events.Finished(Model(Config(), Normalisation((0.0,), (1.0,)), ()), False)
+
+    with pytest.warns(DenoisingWarning, match="too narrow"):
+        consume(stream())

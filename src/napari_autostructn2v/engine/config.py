@@ -31,6 +31,7 @@ from napari_autostructn2v.engine.paths import regular_file, user_path
 _LARGEST = 2**26  # characters of a file: a mask as large as can be takes a fifth
 
 StageName = Literal["stage1", "stage2"]
+Result = Literal["recommended", "stage1", "stage2"]
 
 BudgetUnit = Literal["seconds", "steps", "epochs", "converged"]
 STAGES: tuple[StageName, ...] = ("stage1", "stage2")
@@ -353,7 +354,7 @@ class Config(_Frozen):
     replace_outliers: bool = _field(
         False, "Denoise hot and dead pixels too, instead of leaving them as they are"
     )
-    result: Literal["recommended", "stage1", "stage2"] = _field(
+    result: Result = _field(
         "recommended", "Stage whose result is written; recommended takes what was judged best"
     )
     dtype: Literal["auto", "same", "float32", "uint8", "uint16"] = _field(

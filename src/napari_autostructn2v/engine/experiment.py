@@ -70,7 +70,7 @@ class Experiment:
             replace(model, units=units).save(self._part(stage, "model") / "model.asn2v")
         for path in self._outputs:
             _copy(path, self.folder / "final_results" / path.name)
-            _copy(path, self._part(model.result(self.config.result), "results") / path.name)
+            _copy(path, self._part(report["result"], "results") / path.name)
         write_json(self.folder / "report.json", report)
 
     def _part(self, stage: StageName, part: str) -> Path:

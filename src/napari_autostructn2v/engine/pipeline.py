@@ -8,6 +8,7 @@ Stage 2 is `course`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from threading import Event as Flag
@@ -16,7 +17,7 @@ from typing import Any
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
 from napari_autostructn2v.engine.fit import misfit
 from napari_autostructn2v.engine.guard import State, guarded
@@ -33,6 +34,7 @@ from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.train import choose_device, choose_precision
 from napari_autostructn2v.engine.traits import Wave
 from napari_autostructn2v.engine.waves import without_waves
+from napari_autostructn2v.engine.words import STAGE_TITLES
 
 _NEVER = Flag()
 
@@ -158,10 +160,18 @@ def _run(
         stopped = course.stopped or stop.is_set()
         if stopped:
             break
+    wanted = model.available(config.result)
+    if config.result != "recommended" == wanted and model.units:
+        yield events.Warning(
+            f"{STAGE_TITLES[config.result]} was not trained; the result is that of "
+            f"{STAGE_TITLES[model.best]}."
+        )
     if sink is not None and not stopped:
-        yield from write(model, shown, sink, device, config.tile, config.dtype, stop, config.result)
+        yield from write(model, shown, sink, device, config.tile, config.dtype, stop, wanted)
         stopped = stop.is_set()
-    return events.Finished(model, stopped, report(config, model, findings, courses, device, began))
+    result = model.result(wanted) if model.units else None
+    told = report(config, model, findings, courses, result, device, began)
+    return events.Finished(model, stopped, told)
 
 
 def _waves(source: Source, config: Config) -> tuple[Wave | None, ...]:
@@ -278,10 +288,14 @@ def denoise(
 
 
 def consume(stream: Iterable[Event]) -> events.Finished:
-    """Drive a run to its end; raise the error it failed with."""
+    """Drive a run to its end; raise the error it failed with.
+
+    What the run warns of is a `DenoisingWarning`.
+    """
     last = None
-    for last in stream:  # noqa: B007 - only the last is kept: previews are images
-        pass
+    for last in stream:  # only the last is kept: previews are images
+        if isinstance(last, events.Warning):
+            warnings.warn(last.message, DenoisingWarning, stacklevel=2)
     if isinstance(last, events.Failed):
         raise last.error
     assert isinstance(last, events.Finished)
