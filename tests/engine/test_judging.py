@@ -172,10 +172,14 @@ def test_infinities_do_not_reach_the_judgement(noisy: np.ndarray) -> None:
     assert last.report["quality"]["stages"]
 
 
+SMALL = {"network": {"features": 8, "depth": 1}, "patch_size": 32, "batch_size": 8}
+QUICK = {"dtype": "float32", "stage1": SMALL, "stage2": SMALL}
+
+
 def stopped_in(noisy: np.ndarray, stage: str, step: int, **options: Any) -> list[Event]:
     """A run that is stopped at a step of a stage."""
     flag, told = Flag(), []
-    for event in run(noisy, Config.parse({"dtype": "float32", **options}), stop=flag):
+    for event in run(noisy, Config.parse({**QUICK, **options}), stop=flag):
         told.append(event)
         if isinstance(event, events.Progress) and (event.stage, event.step) >= (stage, step):
             flag.set()
@@ -214,7 +218,7 @@ def test_a_stop_while_it_is_checked_keeps_what_stage_2_has_learned(
     thin = np.ones((3, 1), np.uint8)
     monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
     flag = Flag()
-    for event in run(noisy, Config(budget="160steps"), stop=flag):
+    for event in run(noisy, Config.parse({**QUICK, "budget": "160steps"}), stop=flag):
         if isinstance(event, events.Checked):
             assert event.repaired
             flag.set()
@@ -229,7 +233,7 @@ def test_a_stop_just_after_a_repair_keeps_the_better_stage_2(
     thin = np.ones((3, 1), np.uint8)
     monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
     flag, masks = Flag(), []
-    for event in run(noisy, Config(budget="160steps"), stop=flag):
+    for event in run(noisy, Config.parse({**QUICK, "budget": "160steps"}), stop=flag):
         if isinstance(event, events.MaskFound):
             masks.append(event.mask)
         if isinstance(event, events.Progress) and len(masks) == 2:
@@ -246,7 +250,7 @@ def test_an_error_in_training_keeps_what_was_learned_until_then(
         raise OSError("the disk is gone")
 
     told: list[Event] = []
-    for event in run(noisy, Config(budget="100steps")):
+    for event in run(noisy, Config.parse({**QUICK, "budget": "100steps"})):
         told.append(event)
         if isinstance(event, events.Progress) and (event.stage, event.step) >= ("stage2", 30):
             monkeypatch.setattr("napari_autostructn2v.engine.train.validate", fails)
@@ -256,7 +260,9 @@ def test_an_error_in_training_keeps_what_was_learned_until_then(
 
 
 def test_a_second_stage_that_diverged_leaves_the_first(noisy: np.ndarray) -> None:
-    told = story(noisy[:96, :96], budget="60steps", stage2={"learning_rate": 1.0})
+    told = story(
+        noisy[:96, :96], **{**QUICK, "stage2": {**SMALL, "learning_rate": 1.0}}, budget="60steps"
+    )
     last = told[-1]
     assert isinstance(last, events.Finished)
     assert last.model.best == "stage1"
@@ -271,7 +277,15 @@ def test_what_cannot_be_judged_is_written_all_the_same(
 
     monkeypatch.setattr(Judge, "assess", fails)
     sink = ArraySink()
-    told = story(noisy, sink, budget="4steps")
+    told = story(noisy, sink, **QUICK, budget="4steps")
     assert isinstance(told[-1], events.Finished)
     assert np.isfinite(sink.final[0]).all()
     assert any("no figures" in e.message for e in told if isinstance(e, events.Warning))
+
+
+def test_a_channel_without_noise_is_not_the_one_that_is_judged(noisy: np.ndarray) -> None:
+    channels = np.stack([np.full_like(noisy, 7), noisy])
+    source = as_source(channels, "CYX")
+    last = list(run(source, Config.parse({**QUICK, "budget": "40steps"})))[-1]
+    assert isinstance(last, events.Finished)
+    assert "noise_left_percent" in last.report["quality"]["stages"]["stage1"]

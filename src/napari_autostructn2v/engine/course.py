@@ -115,14 +115,13 @@ class Course:
             share = 1 - share
         if self.stopped or not config.run_stage2:
             return
-        if late and "stage1" in self.unit.networks:
+        if late:
             found = analysis.find_in(self._background(), config)
             # Of Stage 1's output, normalised: the strength of the noise stays that of the image.
             noise = replace(found.noise, sigma=finding.noise.sigma)
-            finding, mask = replace(found, noise=noise), found.mask
+            finding, mask = replace(found, noise=noise, channel=finding.channel), found.mask
             self._know(finding, mask)
-        if mask is None:  # Stage 1 diverged
-            return
+        assert mask is not None
         yield self._tell(finding, mask)
         if self._needless(mask):
             if late:
@@ -156,6 +155,8 @@ class Course:
     def judge(self, finding: Finding, stop: Stop) -> Iterator[Event]:
         """Choose the best stage; after a training that was not stopped, fill `quality` too."""
         try:
+            if not self.unit.networks:
+                return
             if self.stopped or stop.is_set():
                 yield from self._judge_unfinished(finding)
             else:
@@ -169,8 +170,6 @@ class Course:
     def _judge_finished(self, finding: Finding, stop: Stop) -> Iterator[Event]:
         judge = self._judge(finding)
         networks = self.unit.networks
-        if not networks:
-            raise InputError("the training diverged; choose a smaller learning_rate")
         last = STAGES[-1] if STAGES[-1] in networks else STAGES[0]
         found = judge.check(networks[last], self.unit.mask)
         yield self._checked(last, found, halfway=False)
@@ -186,8 +185,6 @@ class Course:
         if len(networks) > 1:
             best = self._judge(finding).better(networks) or self.unit.best
             self.unit = replace(self.unit, recommended=best)
-        if not networks:
-            return
         self.quality = {"recommended": self.unit.best}
         steps = self.history[self.unit.best]["steps"]
         yield events.Warning(

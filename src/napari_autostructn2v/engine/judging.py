@@ -39,8 +39,8 @@ _GLANCE = 128  # px, of one block: takes no longer than a tile
 class Judge:
     """What the judgements of a network have in common.
 
-    Of several channels all are checked, and the first is assessed. Each block is compared with the
-    noise of its own image and channel.
+    Of several channels all are checked, and the first that has noise is assessed. Each block is
+    compared with the noise of its own image and channel.
     """
 
     config: Config
@@ -99,7 +99,7 @@ class Judge:
         cards: dict[Name, Card] = {}
         for name, network in networks.items() if blocks else ():
             rng = np.random.default_rng(self.config.seed)
-            denoise = self._denoiser(network, self.channel or 0)
+            denoise = self._denoiser(network, self.finding.channel)
             noise = self.finding.noise
             cards[name] = assess(denoise, blocks, noise, rng, repeats, noises)
         return cards
@@ -139,7 +139,7 @@ class Judge:
         wanted = [
             piece
             for piece in pieces
-            if piece.source.channel(piece.plane) == (self.channel or 0)
+            if piece.source.channel(piece.plane) == self.finding.channel
             and min(piece.shape) >= _LEAST_SIDE
         ]
         order = np.random.default_rng(self.config.seed).permutation(len(wanted))[:_HELD]
