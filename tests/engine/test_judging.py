@@ -18,6 +18,9 @@ from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.synthetic import psnr, sample
 from napari_autostructn2v.engine.waves import without_waves
 
+SMALL = {"network": {"features": 8, "depth": 1}, "patch_size": 32, "batch_size": 8}
+QUICK = {"dtype": "float32", "stage1": SMALL, "stage2": SMALL}
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Any:
@@ -28,7 +31,7 @@ def one_thread() -> Any:
 
 
 def story(image: Any, sink: ArraySink | None = None, **options: Any) -> list[Event]:
-    return list(run(image, Config.parse({"dtype": "float32", **options}), sink=sink))
+    return list(run(image, Config.parse({**QUICK, **options}), sink=sink))
 
 
 def checks(events_: list[Event]) -> list[events.Checked]:
@@ -172,10 +175,6 @@ def test_infinities_do_not_reach_the_judgement(noisy: np.ndarray) -> None:
     assert last.report["quality"]["stages"]
 
 
-SMALL = {"network": {"features": 8, "depth": 1}, "patch_size": 32, "batch_size": 8}
-QUICK = {"dtype": "float32", "stage1": SMALL, "stage2": SMALL}
-
-
 def stopped_in(noisy: np.ndarray, stage: str, step: int, **options: Any) -> list[Event]:
     """A run that is stopped at a step of a stage."""
     flag, told = Flag(), []
@@ -277,7 +276,7 @@ def test_what_cannot_be_judged_is_written_all_the_same(
 
     monkeypatch.setattr(Judge, "assess", fails)
     sink = ArraySink()
-    told = story(noisy, sink, **QUICK, budget="4steps")
+    told = story(noisy, sink, budget="4steps")
     assert isinstance(told[-1], events.Finished)
     assert np.isfinite(sink.final[0]).all()
     assert any("no figures" in e.message for e in told if isinstance(e, events.Warning))
