@@ -26,6 +26,7 @@ import tifffile
 from common import DATA, have_data, head, row, train
 from napari_autostructn2v.engine.analysis import analyse
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import TILE, remove_plane
 from napari_autostructn2v.engine.noise import Noise, measure, measure_repeats
@@ -111,7 +112,7 @@ def cases(scene: str, size: int, seed: int) -> list[Case]:
             count = FRAMES if level == LEVELS[1] else 1
             rngs = np.random.default_rng([seed, i, int(level)]).spawn(count)
             frames = [plant(clean, kind, level, rng).astype(np.float32) for rng in rngs]
-            noise = measure(frames[:1], FAR)
+            noise = measure(measurable(frames[:1])[0], FAR)
             verdict = judge(noise, CONFIG.structure.leak_threshold, CONFIG.stage2.patch_size)
             repeated = None
             if pairs := list(zip(frames[::2], frames[1::2], strict=False)):

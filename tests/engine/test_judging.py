@@ -255,23 +255,12 @@ def test_an_error_in_training_keeps_what_was_learned_until_then(
     assert event.model.stages == ("stage1", "stage2")
 
 
-@pytest.mark.parametrize(("rates", "best"), [((1, 0.002), "stage2"), ((0.002, 1), "stage1")])
-def test_a_stage_that_diverged_is_left_out(
-    noisy: np.ndarray, rates: tuple[float, float], best: str
-) -> None:
-    stages = {f"stage{k + 1}": {"learning_rate": rate} for k, rate in enumerate(rates)}
-    told = story(noisy[:96, :96], budget="12steps", **stages)
+def test_a_second_stage_that_diverged_leaves_the_first(noisy: np.ndarray) -> None:
+    told = story(noisy[:96, :96], budget="60steps", stage2={"learning_rate": 1.0})
     last = told[-1]
     assert isinstance(last, events.Finished)
-    assert last.model.best == best
+    assert last.model.best == "stage1"
     assert any(isinstance(e, events.Warning) and "learning_rate" in e.message for e in told)
-
-
-def test_a_training_that_diverged_altogether_is_told(noisy: np.ndarray) -> None:
-    stages = {stage: {"learning_rate": 1.0} for stage in ("stage1", "stage2")}
-    last = story(noisy[:96, :96], budget="12steps", **stages)[-1]
-    assert isinstance(last, events.Failed)
-    assert "learning_rate" in last.message
 
 
 def test_what_cannot_be_judged_is_written_all_the_same(

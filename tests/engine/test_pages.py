@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from napari_autostructn2v.engine import analysis, glimpse
+from napari_autostructn2v.engine import analysis, glimpse, sampling
 from napari_autostructn2v.engine import words as engine_words
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.figure import outline, wrap, zoom
@@ -302,6 +302,8 @@ def test_a_glimpse_reads_the_same_bounded_part_of_everything(tmp_path, monkeypat
     out = tmp_path / f"out{suffix}"
     done = consume(run(as_source(image, "ZYX"), config, sink=FileSink([out])))
     monkeypatch.setattr(glimpse, "_LONGEST", 32)
+    for bound in ("_SAMPLE_PIXELS", "_LEAST_PIXELS"):  # of where defects are looked for
+        monkeypatch.setattr(sampling, bound, 32**2)
     counted = Counting(image)
 
     noisy, results = glimpse.glimpse(as_source(counted, "ZYX"), out, done.model, "stage2")

@@ -10,13 +10,13 @@ from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.patches import (
     Normalisation,
-    Piece,
     Pool,
     move,
-    split,
     symmetries,
+    validation_pool,
 )
 from napari_autostructn2v.engine.source import Source, as_source
+from napari_autostructn2v.engine.split import Piece
 
 CPU = torch.device("cpu")
 SAME = Normalisation((0.0,), (1.0,))
@@ -115,32 +115,6 @@ def test_roi_keeps_to_the_wanted_side() -> None:
         assert ((mean <= 50) if background else (mean >= 50)).all()
 
 
-def test_split_by_image_as_the_original_does() -> None:
-    sources = [numbered((20, 20)) for _ in range(20)]
-    train, held, names = split(sources, (0.7, 0.15, 0.15), 8, np.random.default_rng(0))
-    assert [len(names[key]) for key in ("train", "val", "test")] == [14, 3, 3]
-    assert len(train) == 14
-    assert len(held) == 3
-    assert not {id(p.source) for p in train} & {id(p.source) for p in held}
-
-
-def test_split_by_region_holds_out_a_strip() -> None:
-    for seed in range(8):
-        train, held, _ = split(
-            [numbered((100, 60))], (0.7, 0.15, 0.15), 16, np.random.default_rng(seed)
-        )
-        assert train[0].pixels + held[0].pixels == 6000
-        covered = np.zeros((100, 60), int)
-        for piece in (train[0], held[0]):
-            (y0, y1), (x0, x1) = piece.region
-            covered[y0:y1, x0:x1] += 1
-        assert (covered == 1).all()
-        assert min(held[0].shape) >= 16
-        assert held[0].pixels < 0.3 * 6000
-    train, held, _ = split([numbered((20, 20))], (0.7, 0.15, 0.15), 16, np.random.default_rng(0))
-    assert train == held  # too small to spare any
-
-
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(InputError, match="no image"):
         pool([])
@@ -171,3 +145,72 @@ def test_normalisation_undoes_itself() -> None:
     block = np.array([[90.0, 140.0]], np.float32)
     assert made.apply(block, 0).tolist() == [[-0.5, 2.0]]
     np.testing.assert_allclose(made.undo(made.apply(block, 1), 1), block, rtol=1e-6)
+
+
+def test_images_smaller_than_the_patch_are_drawn_too() -> None:
+    made = pool([whole(numbered((20, 30))), whole(numbered((5, 9), first=10_000))])
+    batch = made.batch(3000, generator())
+    small = batch.nan_to_num(0).amax((1, 2)) >= 10_000
+    assert small.any()
+    assert (batch[small].isnan().sum((1, 2)) == 3 * 8).all()
+    assert not batch[~small].isnan().any()
+
+
+# A specimen that fills part of an image much larger than the pool.
+LARGE = (600, 600)
+
+
+def specimen(place: tuple[slice, slice]) -> Source:
+    image = np.random.default_rng(0).normal(10, 1, LARGE).astype(np.float32)
+    image[place] += 100
+    return as_source(image)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (slice(None), slice(300, None)),  # a half
+        (slice(180, 370), slice(120, 310)),  # a tenth
+        (slice(540, None), slice(0, 60)),  # a hundredth, in a corner
+    ],
+)
+@pytest.mark.parametrize("capacity", [2**15, 2**18, 2**24])  # 8 and 64 blocks; all of it
+@pytest.mark.parametrize("background", [False, True])
+def test_patches_of_large_data_are_on_the_wanted_side(
+    place: tuple[slice, slice], capacity: int, background: bool
+) -> None:
+    made = pool([whole(specimen(place))], capacity, use_roi=True, select_background=background)
+    stream, wanted = generator(), 0
+    for _ in range(20):
+        mean = made.batch(32, stream).mean((1, 2))
+        wanted += int(((mean < 80) if background else (mean > 40)).sum())
+        made.advance()
+    made.close()
+    assert wanted == 20 * 32
+
+
+def test_a_region_is_drawn_from_evenly_wherever_it_lies() -> None:
+    source = specimen((slice(None), slice(None, 150)))  # the rest is empty
+    made = pool([whole(source)], 2**17, use_roi=True)
+    stream, rows = generator(), []
+    truth = source.read(0, slice(None), slice(None))
+    places = {float(value): k // LARGE[1] for k, value in enumerate(truth.ravel())}
+    for _ in range(400):
+        rows += [places[float(value)] for value in made.batch(8, stream)[:, 0, 0]]
+        made.advance()
+    made.close()
+    shares = np.histogram(rows, 4, (0, LARGE[0]))[0] / len(rows)
+    assert shares.min() > 0.1
+
+
+@pytest.mark.parametrize("capacity", [2**15, 2**24])
+def test_without_a_region_anywhere_that_is_said(capacity: int) -> None:
+    with pytest.raises(InputError, match=r"above roi_threshold 1 .*leave use_roi off"):
+        pool([whole(specimen((slice(100), slice(100))))], capacity, use_roi=True, roi_threshold=1.0)
+
+
+def test_held_out_parts_without_a_region_validate_all_the_same() -> None:
+    flat = specimen((slice(0, 0), slice(0, 0)))
+    stage = Stage(patch_size=8, use_roi=True, roi_threshold=1.0)
+    held = validation_pool([whole(flat)], SAME, stage, 2**26, 0, CPU)
+    assert held.batch(4, generator()).shape == (4, 8, 8)

@@ -18,8 +18,9 @@ import zarr
 
 from napari_autostructn2v.engine import events, pipeline, train
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.pipeline import apply, consume, denoise, run
 from napari_autostructn2v.engine.results import result_dtype
 from napari_autostructn2v.engine.sink import ArraySink
@@ -192,7 +193,7 @@ def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter(range(1000))
 
     def fails_late(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
-        if next(calls) > 20:
+        if next(calls) > 30:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, *batch)
 
@@ -201,7 +202,7 @@ def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(last, events.Failed)
     assert "batch_size" in last.message
     assert last.model is not None  # Stage 1 was learned before Stage 2 failed
-    assert last.model.stages == ("stage1",)
+    assert last.model.best == "stage1"
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(
@@ -216,7 +217,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(
 
     monkeypatch.setattr(train.Task, "loss", explodes)
     story = list(run(noisy("white"), config(budget="50steps", training={"validate_every": 2})))
-    assert any("not finite" in e.message for e in story if isinstance(e, events.Warning))
+    assert any("diverged" in e.message for e in story if isinstance(e, events.Warning))
     last = story[-1]
     assert isinstance(last, events.Finished)
     state = last.model.units[0].network("stage1").state_dict()
@@ -437,3 +438,24 @@ def test_model_of_a_stopped_run_is_complete(tmp_path: Path) -> None:
     loaded = Model.load(last.model.save(tmp_path / "m.asn2v"))
     assert np.array_equal(loaded.denoise(noisy()), last.model.denoise(noisy()))
     assert pipeline.consume(iter(story)).stopped
+
+
+def test_a_stage_that_was_not_trained_cannot_be_the_result() -> None:
+    sink = ArraySink()
+    white = np.random.default_rng(0).normal(100, 5, (64, 64)).astype("f4")
+    told = list(run(white, config(budget="4steps", result="stage2"), sink=sink))
+    last = told[-1]
+    assert isinstance(last, events.Finished)
+    assert last.report["result"] == "stage1"
+    said = [event.message for event in told if isinstance(event, events.Warning)]
+    assert any("Stage 2 was not trained" in message for message in said)
+    assert np.isfinite(sink.final[0]).all()
+
+
+def test_what_a_run_warns_of_is_warned_of_in_python() -> None:
+    def stream() -> Iterator[events.Event]:
+        yield events.Warning("The mask is too narrow.")
+        yield events.Finished(Model(Config(), Normalisation((0.0,), (1.0,)), ()), False)
+
+    with pytest.warns(DenoisingWarning, match="too narrow"):
+        consume(stream())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from napari_autostructn2v.engine import predict as module
 from napari_autostructn2v.engine.config import Network
@@ -149,7 +153,49 @@ def test_networks_accept_what_the_config_allows() -> None:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_tiles_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = UNet(Network(features=8)), UNet(Network(features=64))
-    assert module.tile_side(small, CPU, None) > module.tile_side(large, CPU, None) >= 64
-    assert module.tile_side(small, CPU, 48) == 48
+GIB = 2**30
+
+
+def side(options: Network, free: float, monkeypatch: pytest.MonkeyPatch, **more: Any) -> int:
+    memory = SimpleNamespace(available=int(free * GIB))
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: memory)
+    return module.tile_side(UNet(options), CPU, None, **more)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("features", [4, 16, 32])
+def test_tiles_are_worth_their_halo_where_memory_allows(
+    depth: int, features: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Network(depth=depth, features=features)
+    halo = 2 * UNet(options).reach
+    for chunks in ((1, 1), (512, 512), (256, 256), (100, 100), (2048, 2048), (5, 1), (37, 41)):
+        found = side(options, 64, monkeypatch, chunks=chunks)
+        assert (found + halo) ** 2 < 2.75 * found**2
+        small = side(options, 0.5, monkeypatch, chunks=chunks)
+        assert small == 64 or (small + halo) ** 2 * 32 * features <= 0.126 * GIB
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 5])
+@pytest.mark.parametrize("chunk", [64, 100, 256, 512, 1000, 1024, 2048])
+def test_tiles_keep_to_chunks(depth: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = side(Network(depth=depth), 64, monkeypatch, chunks=(chunk, chunk))
+    assert found % UNet(Network(depth=depth)).stride == 0
+    assert found % chunk == 0 or chunk % found == 0 or chunk % 2**depth
+
+
+def test_a_side_that_is_asked_for_is_taken() -> None:
+    assert module.tile_side(UNet(Network()), CPU, 48, (512, 512)) == 48
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (np.zeros((3, 90, 80)), None),
+        (da.zeros((3, 90, 80), chunks=(1, 40, 30)), (40, 30)),
+        (da.zeros((3, 90, 80), chunks=(1, 90, 30)), (1, 30)),
+        (zarr.create_array({}, shape=(3, 90, 80), chunks=(1, 32, 16), dtype="u1"), (32, 16)),
+    ],
+)
+def test_a_source_knows_its_chunks(data: Any, expected: tuple[int, int] | None) -> None:
+    assert as_source(data).chunks == expected

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import train
+from napari_autostructn2v.engine import schedule, train
 from napari_autostructn2v.engine.config import Config, Network, Stage, Training
 from napari_autostructn2v.engine.masking import Masking
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation, Piece, Pool
+from napari_autostructn2v.engine.patches import Normalisation, Pool
 from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.schedule import Length, Plan
 from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.engine.split import Piece
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.train import Length, Task
+from napari_autostructn2v.engine.train import Task
 
 CPU = torch.device("cpu")
 STAGE = Stage(network=Network(features=4, depth=1), patch_size=16, batch_size=4)
@@ -31,8 +33,8 @@ def walk(
 ) -> tuple[float, list[float]]:
     """Go through a plan whose steps take `pace(seconds so far)`: its duration and its rates."""
     now = 0.0
-    monkeypatch.setattr(train.time, "monotonic", lambda: now)
-    plan, step, rates = train._Plan(length), 0, []
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: now)
+    plan, step, rates = Plan(length), 0, []
     while step < plan.steps:
         rates.append(plan.rate(step))
         now += pace(now)

@@ -262,7 +262,7 @@ def denoise(
         with Display(sink.kept) as display:
             last = last_event(tiles, [display.show], failures)
     finished(last)
-    say_stage(trained, chosen.result)
+    say_stage(trained, trained.result(chosen.result))
     say_written(outputs)
     raise typer.Exit(worst(failures) if failures else 0)
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from napari_autostructn2v.cli.terminal import console, say, shown
 from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.words import STAGE_TITLES, listed, mask_words, quality_rows
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ def say_written(paths: Sequence[Path]) -> None:
     say(f"wrote {listed(paths, 4)}")
 
 
-def say_stage(model: Model, wanted: str) -> None:
+def say_stage(model: Model, stage: StageName) -> None:
     """Say which stage the results are of, where it is not the last."""
-    stage = model.result(wanted)
     if stage != model.stages[-1]:
         say(f"the result is that of {STAGE_TITLES[stage]}")
 

@@ -104,7 +104,7 @@ class Job:
         ]
         written = write_all(wanted, failures)
         say_quality(done.report["quality"])
-        say_stage(done.model, settings.result)
+        say_stage(done.model, done.report["result"])
         say_written([*self.outputs, *written])
         return worst(failures) if failures else DONE
 
@@ -113,8 +113,7 @@ class Job:
         from napari_autostructn2v.engine.glimpse import glimpse
         from napari_autostructn2v.engine.result_page import result_page
 
-        stage = done.model.result(self.settings.result)
-        noisy, results = glimpse(source, self.outputs[0], done.model, stage)
+        noisy, results = glimpse(source, self.outputs[0], done.model, done.report["result"])
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 
@@ -135,9 +134,8 @@ class Job:
         except InputError as error:
             complain(error)
             return
-        settings = self.settings
-        if settings.result not in model.stages:
-            settings = settings.model_copy(update={"result": "recommended"})
+        wanted = model.available(self.settings.result)
+        settings = self.settings.model_copy(update={"result": wanted})
         inputs = list(dict.fromkeys(source.path for source in sources))
         command = as_command(settings, inputs, out, path)
         if any(output.exists() for output in self.outputs):

@@ -12,17 +12,27 @@ import numpy.typing as npt
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, Structure
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import Surface, flat_tiles, remove_plane
-from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.levels import levelled
+from napari_autostructn2v.engine.noise import (
+    Noise,
+    measure,
+    measure_empty,
+    measure_repeats,
+    no_noise,
+)
+from napari_autostructn2v.engine.pooling import pooled
 from napari_autostructn2v.engine.rings import ring_mask
-from napari_autostructn2v.engine.sampling import Spot, sample_blocks, spots
+from napari_autostructn2v.engine.sampling import Spot, read_blocks, sample_blocks, spots
 from napari_autostructn2v.engine.source import Source, open_source
-from napari_autostructn2v.engine.structure import Verdict, judge, leak_mask, union
+from napari_autostructn2v.engine.structure import SINGLE_PIXEL, Verdict, judge, leak_mask, union
 
 Array = npt.NDArray[Any]
 
 _PAIRS = 4  # of planes
+_NAMED = 3  # images, in a sentence
 _REPEATS = 0.1  # of the noise; less is not worth a word
 
 
@@ -37,6 +47,12 @@ class Finding:
     between
         Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
         a pattern fixed in time, or a volume that was resampled.
+    outliers
+        Share of the pixels that are hot or dead.
+    parts
+        Of what several images or channels have in common: the findings of each.
+    offset
+        What the grey values of `noise.variance` are less.
     """
 
     image: int
@@ -47,6 +63,19 @@ class Finding:
     mask: Array
     spots: tuple[Spot, ...] = ()
     between: Mapping[str, float] = field(default_factory=dict)
+    outliers: float = 0.0
+    offset: float = 0.0
+    parts: tuple[Finding, ...] = ()
+
+    def noise_of(self, image: int, channel: int) -> Noise:
+        """The noise of one of its parts, as far as it is known apart."""
+        own = [f.noise for f in self.parts if (f.image, f.channel) == (image, channel)]
+        return own[0] if own else self.noise
+
+    @property
+    def blank(self) -> bool:
+        """Whether there was nothing to measure; the verdict says why."""
+        return self.verdict.name == "no data"
 
     def event(self) -> events.NoiseMeasured:
         return events.NoiseMeasured(
@@ -75,10 +104,14 @@ class Finding:
                 "autocorrelation_error": noise.error.round(5).tolist(),
                 "row_offset": round(noise.row_offset, 5),
                 "column_offset": round(noise.column_offset, 5),
-                "variance": {"read": noise.variance.read, "gain": noise.variance.gain},
+                "variance": {
+                    "read": noise.variance.read - noise.variance.gain * self.offset,
+                    "gain": noise.variance.gain,
+                },
                 "wavelength": noise.wave and noise.wave.length,
                 "phases": noise.phases.round(4).tolist(),
                 "between_planes": {axis: round(rho, 4) for axis, rho in self.between.items()},
+                "outliers": round(self.outliers, 6),
                 "flat_share": round(noise.share, 5),
                 "tiles": noise.tiles,
                 "doubt": round(noise.doubt, 3),
@@ -89,6 +122,11 @@ class Finding:
     def remarks(self) -> list[str]:
         """What a microscopist should know besides the verdict, a sentence each."""
         noise, said = self.noise, []
+        if self.outliers > 0:
+            said.append(
+                f"{100 * self.outliers:.2g} % of the pixels are hot or dead: they are left as they "
+                "are, and count neither here nor in the training."
+            )
         if noise.variance.gain > 0:
             said.append(
                 f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared for "
@@ -114,21 +152,55 @@ class Finding:
 def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
     """Measure every channel of every image.
 
+    Of one without noise the finding is `blank`.
+
     Raises
     ------
     InputError
-        If an image is constant or without a finite value, or what the noise is to be measured on
-        is not there.
+        If all are, or what the noise is to be measured on is not there.
     """
-    for image, source in enumerate(sources):
+    without: dict[str, str] = {}
+    measured = False
+    for image, whole in enumerate(sources):
+        (source,) = levelled([whole])
         for channel in range(source.channels):
             rng = np.random.default_rng((config.seed, image, channel))
             places = spots(source, channel, rng)
-            blocks = [spot.read(source) for spot in places]
+            try:
+                blocks, outliers = read_blocks(source, places)
+            except InputError as error:
+                without[source.name] = str(error)
+                if len(sources) > 1 or source.channels > 1:
+                    yield _blank(image, channel, source.name, str(error), tuple(places), config)
+                continue
+            measured = True
             noise = _measure(source, places, blocks, config.structure)
             finding = _finding(noise, blocks, config, image, channel, source.name)
             between = {} if noise.doubt > 1 else _between(source, places)
-            yield replace(finding, spots=tuple(places), between=between)
+            yield replace(
+                finding,
+                spots=tuple(places),
+                between=between,
+                outliers=outliers,
+                offset=source.offset,
+            )
+    if not measured:
+        raise InputError(nothing_to_measure(without))
+
+
+def nothing_to_measure(reasons: Mapping[str, str]) -> str:
+    """Say of images by name why there is no noise in any of them."""
+    names = list(reasons)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}: {reasons[names[0]]}"
+
+
+def _blank(
+    image: int, channel: int, name: str, why: str, places: tuple[Spot, ...], config: Config
+) -> Finding:
+    verdict = Verdict("no data", f"{why[0].upper()}{why[1:]}.", 0.0, 0.0)
+    noise = no_noise(config.structure.max_lag)
+    return Finding(image, channel, name, noise, verdict, SINGLE_PIXEL, places)
 
 
 def _measure(
@@ -144,24 +216,24 @@ def _measure(
                 f"{source.size[1]} px"
             )
         planes = sorted({spot.plane for spot in places})
-        empty = [Spot(plane, ((y0, y1), (x0, x1))).read(source) for plane in planes]
+        empty, _ = read_blocks(source, [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes])
         return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "dark":
         assert how.dark_file is not None
         with open_source(how.dark_file) as dark:
-            rng = np.random.default_rng(0)
-            return measure_empty(sample_blocks(dark, 0, rng), blocks, how.max_lag)
+            (level,) = levelled([dark])
+            empty = sample_blocks(level, 0, np.random.default_rng(0))
+            return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "frames":
-        pairs = [
-            (spot.read(source), replace(spot, plane=after).read(source))
-            for spot, after in neighbours(source, places, "T")
-        ]
-        if not pairs:
+        found = neighbours(source, places, "T")
+        if not found:
             raise InputError(
                 f"image {source.name} with axes {source.axes} has no two frames along T; "
                 "mask_source = frames needs repeats of one scene"
             )
-        return measure_repeats(pairs, how.max_lag)
+        frames, _ = read_blocks(source, [spot for spot, _ in found])
+        others, _ = read_blocks(source, [replace(spot, plane=after) for spot, after in found])
+        return measure_repeats(list(zip(frames, others, strict=True)), how.max_lag)
     return measure(blocks, how.max_lag)
 
 
@@ -188,10 +260,9 @@ def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
     for axis in "TZ":
         values: list[float] = []
         for spot, after in neighbours(source, spots, axis):
-            here = Surface.of(spot.read(source))
-            there = Surface.of(replace(spot, plane=after).read(source))
-            if here.image.any() and there.image.any():
-                values += _repeating(here, there)
+            pair = [spot, replace(spot, plane=after)]
+            blocks, _ = measurable([spot.read(source) for spot in pair])
+            values += _repeating(*map(Surface.of, blocks))
         if values:
             found[axis] = float(np.median(values))
     return found
@@ -199,10 +270,15 @@ def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
 
 def _repeating(here: Surface, there: Surface) -> list[float]:
     tiles = flat_tiles([here])
+    if tiles is None:
+        return []
     height, width = tiles.values.shape[1:]
-    same = [there.image[y : y + height, x : x + width] for _, y, x in tiles.places]
-    one, other = tiles.levelled, remove_plane(np.stack(same))
+    windows = [(slice(y, y + height), slice(x, x + width)) for _, y, x in tiles.places]
+    both = tiles.valid & np.stack([there.finite[window] for window in windows])
+    one = remove_plane(tiles.values, both)
+    other = remove_plane(np.stack([there.image[window] for window in windows]), both)
     norm = np.sqrt((one**2).sum((1, 2)) * (other**2).sum((1, 2)))
+    one, other, norm = (values[norm > 0] for values in (one, other, norm))
     return list((one * other).sum((1, 2)) / np.maximum(norm, 1e-30))
 
 
@@ -212,7 +288,9 @@ def _finding(
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         tiles = flat_tiles([Surface.of(block) for block in blocks])
-        mask, _ = ring_mask(tiles.values, config.structure.ring)
+        mask = SINGLE_PIXEL
+        if tiles is not None:
+            mask, _ = ring_mask(tiles.values, config.structure.ring)
     else:
         mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
     return Finding(image, channel, name, noise, verdict, mask)
@@ -225,39 +303,21 @@ def find_in(blocks: Sequence[Array], config: Config) -> Finding:
 
 
 def combine(findings: Sequence[Finding], config: Config) -> Finding:
-    """What is common to several images or channels; the largest sample weighs most.
+    """What is common to several images or channels; see `pooled`. Those without noise don't count.
 
     The masks of the ring rule are united: it has no noise measurement to average.
     """
+    findings = [finding for finding in findings if not finding.blank] or findings[:1]
     first = findings[0]
     if len(findings) == 1:
         return first
-    weights = np.array([finding.noise.tiles for finding in findings], float)
-    weights /= weights.sum()
-    noises = [finding.noise for finding in findings]
-
-    def mean(values: Sequence[Any]) -> Any:
-        return sum(weight * value for weight, value in zip(weights, values, strict=True))
-
-    noise = replace(
-        max(noises, key=lambda noise: noise.tiles),
-        short=mean([n.short for n in noises]),
-        short_error=np.sqrt(
-            sum((w * n.short_error) ** 2 for w, n in zip(weights, noises, strict=True))
-        ),
-        sigma=float(np.sqrt(mean([n.sigma**2 for n in noises]))),
-        row_offset=float(mean([n.row_offset for n in noises])),
-        column_offset=float(mean([n.column_offset for n in noises])),
-        autocovariance=mean([n.autocovariance for n in noises]),
-        tiles=sum(n.tiles for n in noises),
-        doubt=float(mean([n.doubt for n in noises])),
-        removed=float(mean([n.removed for n in noises])),
-    )
+    noise = pooled([finding.noise for finding in findings])
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
-        return replace(first, noise=noise, verdict=verdict, mask=union(*[f.mask for f in findings]))
+        mask = union(*[finding.mask for finding in findings])
+        return replace(first, noise=noise, verdict=verdict, mask=mask, parts=tuple(findings))
     mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
-    return replace(first, noise=noise, verdict=verdict, mask=mask)
+    return replace(first, noise=noise, verdict=verdict, mask=mask, parts=tuple(findings))
 
 
 def report(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -267,4 +327,5 @@ def report(findings: Sequence[Finding]) -> dict[str, Any]:
         if len(images) <= finding.image:
             images.append({"name": finding.name, "channels": []})
         images[finding.image]["channels"].append(finding.report())
-    return {**findings[0].report(), "images": images}
+    first = next((finding for finding in findings if not finding.blank), findings[0])
+    return {**first.report(), "images": images}

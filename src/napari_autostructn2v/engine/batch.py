@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.events import (
 from napari_autostructn2v.engine.io.readers import is_zarr, stem
 from napari_autostructn2v.engine.naming import distinct, file_stem
 from napari_autostructn2v.engine.outputs import refuse_clashes
-from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.paths import real_path, user_path
 from napari_autostructn2v.engine.source import Source, find_files, open_sources
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
         If there is no image, a file is missing, or the folder is the one the images are in.
     """
     folder = user_path(folder)
-    home = folder.resolve()
-    files = [file for file in find_files(images) if home not in file.resolve().parents]
+    home = real_path(folder)
+    files = [file for file in find_files(images) if home not in real_path(file).parents]
     if not files:
         raise InputError(f"{folder} is the folder of the images; choose another for the results")
     for file in files:
@@ -115,7 +115,7 @@ def denoise_files(
     for index, job in enumerate(jobs):
         if stop.is_set():
             break
-        if (first := known.get(job.image.resolve())) is not None:
+        if (first := known.get(real_path(job.image))) is not None:
             yield FileDone(index, "skipped", f"{job.image} belongs to the set opened with {first}")
             continue
         if job.output.exists() and not overwrite:
@@ -142,7 +142,7 @@ def _denoise(
     try:
         sources = open_sources(job.image, axes)
         outputs = _scene_outputs(job.output, sources)
-        known |= {part.resolve(): job.image for source in sources for part in source.set_files}
+        known |= {real_path(part): job.image for source in sources for part in source.set_files}
         sink = FileSink(outputs, overwrite)
         for event in pipeline.apply(model, sources, sink=sink, stop=stop, **options):
             match event:

@@ -43,6 +43,10 @@ class Board:
                     f"{place} for TensorBoard cannot be made: {error.strerror or error}"
                 ) from error
 
+    @property
+    def on(self) -> bool:
+        return self._writer is not None
+
     def step(self, step: Step) -> None:
         with self._tolerant() as writer:
             if writer is None:

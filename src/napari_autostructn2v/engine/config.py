@@ -31,6 +31,7 @@ from napari_autostructn2v.engine.paths import regular_file, user_path
 _LARGEST = 2**26  # characters of a file: a mask as large as can be takes a fifth
 
 StageName = Literal["stage1", "stage2"]
+Result = Literal["recommended", "stage1", "stage2"]
 
 BudgetUnit = Literal["seconds", "steps", "epochs", "converged"]
 STAGES: tuple[StageName, ...] = ("stage1", "stage2")
@@ -261,7 +262,8 @@ class Structure(_Frozen):
             if len(rows) > LONGEST_SIDE or any(len(row) > LONGEST_SIDE for row in rows):
                 raise ValueError(f"a mask has at most {LONGEST_SIDE} px on each side")
             widths = {len(row) for row in rows}
-            numbers = all(isinstance(pixel, int) for row in rows for pixel in row)
+            # As text where it was typed into a form.
+            numbers = all(str(pixel).strip() in ("0", "1") for row in rows for pixel in row)
             if not numbers or len(widths) != 1 or 0 in widths:
                 raise ValueError("a mask is rows of 0 and 1 that are all of one length")
         return value
@@ -349,7 +351,10 @@ class Config(_Frozen):
     tile: int | None = _field(
         None, "Side of an inference tile; default: as large as memory allows", unit="px", ge=16
     )
-    result: Literal["recommended", "stage1", "stage2"] = _field(
+    replace_outliers: bool = _field(
+        False, "Denoise hot and dead pixels too, instead of leaving them as they are"
+    )
+    result: Result = _field(
         "recommended", "Stage whose result is written; recommended takes what was judged best"
     )
     dtype: Literal["auto", "same", "float32", "uint8", "uint16"] = _field(

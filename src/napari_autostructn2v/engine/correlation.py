@@ -26,11 +26,12 @@ _threads = ThreadpoolController()
 
 _SIGNIFICANT = 3.0  # standard errors
 CONFIDENCE = 1.645  # one-sided 95 %
+_PAIRS = 0.02  # of those of a tile without holes; of fewer the mean is no estimate
 _RIDGE = 0.02  # what lies below this share of the variance no network inverts
 WINDOW = 9  # px: lags within this square, and all on the axes, are looked at
 
 
-def autocovariance(stack: Array, max_lag: int) -> Array:
+def autocovariance(stack: Array, max_lag: int, valid: Array | None = None) -> Array:
     """Unbiased autocovariance of each image of a stack, by zero-padded FFT.
 
     Parameters
@@ -39,11 +40,18 @@ def autocovariance(stack: Array, max_lag: int) -> Array:
         (N, H, W), mean already removed.
     max_lag
         Largest lag L along both axes; lags beyond the image are 0.
+    valid
+        (N, H, W) bool: the pixels that have a value; elsewhere the stack is 0.
 
     Returns
     -------
-    (N, 2L+1, 2L+1), lag (0, 0) in the centre: sum of x(p) x(p+d) over the number of such pairs.
+    (N, 2L+1, 2L+1), lag (0, 0) in the centre: sum of x(p) x(p+d) over the number of such pairs,
+    and 0 where there is next to none.
     """
+    if valid is not None and not valid.all():
+        pairs = autocovariance(valid.astype(float), max_lag)
+        share: Array = np.where(pairs > _PAIRS, pairs, np.inf)
+        return autocovariance(stack, max_lag) / share
     height, width = stack.shape[-2:]
     reach = (min(max_lag, height - 1), min(max_lag, width - 1))
     padded = (fft.next_fast_len(height + reach[0], True), fft.next_fast_len(width + reach[1], True))

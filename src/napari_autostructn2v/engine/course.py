@@ -18,7 +18,7 @@ import torch
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.analysis import Finding
 from napari_autostructn2v.engine.board import Board
-from napari_autostructn2v.engine.config import STAGES, Budget, Config, Stage, StageName
+from napari_autostructn2v.engine.config import STAGES, Config, Stage, StageName
 from napari_autostructn2v.engine.correlation import Correlation
 from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Event, Stop
@@ -27,23 +27,25 @@ from napari_autostructn2v.engine.mask_file import read_mask
 from napari_autostructn2v.engine.masking import Masking
 from napari_autostructn2v.engine.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation, Pool, split, symmetries
+from napari_autostructn2v.engine.patches import Normalisation, Pool, symmetries, validation_pool
 from napari_autostructn2v.engine.predict import on_device, run_block
 from napari_autostructn2v.engine.preview import Previewer
 from napari_autostructn2v.engine.residual import Check
 from napari_autostructn2v.engine.sampling import sample_blocks
+from napari_autostructn2v.engine.schedule import Length
 from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.split import split
 from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.train import (
-    FEWEST,
-    NOT_FINITE,
-    STALLED,
+    CONVERGED,
+    DIVERGED,
+    NOTHING_LEARNED,
     STOPPED,
-    Length,
     Precision,
     Step,
     Task,
-    choose_threads,
+    choose_length,
+    threads_restored,
     train,
 )
 from napari_autostructn2v.engine.words import STAGE_TITLES
@@ -51,9 +53,6 @@ from napari_autostructn2v.engine.words import STAGE_TITLES
 Array = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
-
-_BEYOND = 100.0  # times the largest grey value, about the mean: no image is like that
-_CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 
 
 @dataclass(eq=False)
@@ -197,7 +196,7 @@ class Course:
 
     def _judge(self, finding: Finding) -> Judge:
         return Judge(
-            self.config, self.sources, self.channel, self.normalisation, self.device, finding.noise
+            self.config, self.sources, self.channel, self.normalisation, self.device, finding
         )
 
     def _tell(self, finding: Finding, mask: Array) -> events.MaskFound:
@@ -308,15 +307,15 @@ class Course:
         # A continued stage meets other patches and masks than before.
         seed = self.config.seed * 2 + (name == "stage2") + earlier["steps"]
         generator = torch.Generator(self.device).manual_seed(seed)
+        again = False
         board = Board(self.config.tensorboard, name)
-        with closing(board), self._task(name, mask, seed) as (task, planes):
+        with closing(board), threads_restored(), self._task(name, mask, seed) as (task, planes):
             start = time.monotonic()
-            length = _length(budget, share / self.courses, task, planes, stop)
-            begun, step, proven = time.monotonic(), None, earlier["steps"] > 0
+            length = choose_length(budget, share / self.courses, task, planes, stop)
+            begun, step = time.monotonic(), None
             try:
                 for step in train(task, length, generator, stop, budget.unit == "converged"):
                     board.step(step)
-                    proven |= math.isfinite(math.nan if (v := step.validation) is None else v)
                     elapsed = time.monotonic() - begun
                     yield events.Progress(
                         name, step.step, step.total, step.loss,
@@ -325,30 +324,29 @@ class Course:
                     )  # fmt: skip
                     if step.step < step.total:
                         yield from self._look(name, step, task.average)
-                    enough = 2 * step.step >= step.total or step.stopped == STALLED
-                    if halfway is not None and enough and step.stopped in (None, STALLED):
+                    enough = 2 * step.step >= step.total or step.stopped == CONVERGED
+                    if halfway is not None and enough and step.stopped in (None, CONVERGED):
                         yield from halfway(task.average)
                         halfway = None
-                        if self._wider is not None:
+                        if again := self._wider is not None:
                             break
             finally:  # what was learned outlives an error
-                if step is not None:
-                    self._keep(name, task.average, step, time.monotonic() - start, earlier)
+                seconds = time.monotonic() - start
+                if step is not None and step.stopped != NOTHING_LEARNED:
+                    self._keep(name, task.average, step, seconds, earlier)
             assert step is not None
-            if (step.stopped == NOT_FINITE and not proven) or self._diverged(name):
-                self._drop(name)
-                yield events.Warning(
-                    f"{STAGE_TITLES[name]} diverged and is left out: choose a learning_rate "
-                    f"under {task.stage.learning_rate:g}."
-                )
+            if again:
                 return
-            if halfway is None and self._wider is not None and mask is not self._wider:
-                return  # to start again
-            board.image("sample", self._sample(task.average), step.step)
+            if step.stopped == NOTHING_LEARNED:
+                yield from self._without(name, step, seconds)
+                return
+            if board.on:
+                board.image("sample", self._sample(task.average), step.step)
             yield from self._look(name, step, task.average, last=True)
-        if step.stopped == NOT_FINITE:
-            yield events.Warning(f"{name}: {step.stopped}; the last good weights are kept.")
-        seconds = self.report[-1]["seconds"]
+        if step.stopped == DIVERGED:
+            yield events.Warning(
+                f"{STAGE_TITLES[name]}: {DIVERGED}; a smaller learning_rate may do better."
+            )
         yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
 
     def _keep(
@@ -360,10 +358,11 @@ class Course:
         than the finished one of an earlier stage.
         """
         networks = {**self.unit.networks, name: copy.deepcopy(network).to("cpu")}
-        early = 2 * step.step < step.total and step.stopped != STALLED
-        self.unit = replace(self.unit, networks=networks, recommended=None)
-        if early and name == "stage2" and "stage1" in networks and not earlier["steps"]:
-            self.unit = replace(self.unit, recommended="stage1")
+        early = 2 * step.step < step.total and step.stopped not in (CONVERGED, DIVERGED)
+        second = name == "stage2" and "stage1" in networks and not earlier["steps"]
+        self.unit = replace(
+            self.unit, networks=networks, recommended="stage1" if early and second else None
+        )
         self.stopped = step.stopped == STOPPED
         record = {
             "name": name,
@@ -378,20 +377,30 @@ class Course:
             "seconds": round(earlier["seconds"] + seconds, 3),
         }
 
+    def _without(self, name: StageName, step: Step, seconds: float) -> Iterator[Event]:
+        """Go on with what was learned before, where this stage learned nothing."""
+        sentence = (
+            f"{STAGE_TITLES[name]} diverged before anything was learned; choose a {name}."
+            f"learning_rate smaller than {self.config.stage(name).learning_rate:g}"
+        )
+        if name == "stage1" or not self.unit.networks:
+            raise InputError(sentence)
+        yield events.Warning(f"{sentence}. What was learned before is kept.")
+        yield events.StageDone(name, step.step, seconds, step.loss, step.stopped, self.channel)
+
     @contextmanager
     def _task(self, name: StageName, mask: Array, seed: int) -> Iterator[tuple[Task, int]]:
         """Load the data of a stage and make its network; also gives the planes to train on."""
         stage, training = self.config.stage(name), self.config.training
         if self.config.budget.unit == "converged":
             training = training.model_copy(update={"schedule": "plateau"})
-        capacity = self.config.pool_size * 2**20
-        learning, judging, _ = split(
-            self.sources, self.config.split_ratio, stage.patch_size,
-            np.random.default_rng(self.config.seed), self.channel,
+        parts = split(self.sources, self.config, self.channel)
+        data = (
+            self.normalisation, stage, self.config.pool_size * 2**20, seed, self.device,
         )  # fmt: skip
         with (
-            closing(Pool(learning, self.normalisation, stage, capacity, seed, self.device)) as pool,
-            closing(Pool(judging, self.normalisation, stage, capacity, seed, self.device)) as held,
+            closing(Pool(parts.training, *data)) as pool,
+            closing(validation_pool(parts.validation, *data)) as held,
         ):
             task = Task(
                 network=self._network(name, stage, seed),
@@ -411,7 +420,7 @@ class Course:
                 device=self.device,
                 continued=name in self.unit.networks,
             )
-            yield task, len(learning)
+            yield task, len(parts.training)
 
     def _network(self, name: StageName, stage: Stage, seed: int) -> UNet:
         if name in self.unit.networks:
@@ -423,7 +432,11 @@ class Course:
             first = self.unit.networks.get("stage1")
             if name == "stage2" and first is not None and self.config.training.warm_start:
                 own = network.state_dict()
-                same = {k: v for k, v in first.state_dict().items() if v.shape == own[k].shape}
+                same = {
+                    k: v
+                    for k, v in first.state_dict().items()
+                    if k in own and v.shape == own[k].shape
+                }
                 network.load_state_dict({**own, **same})
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -441,47 +454,26 @@ class Course:
             left = (step.total - step.step) * elapsed / step.step
         else:
             left = max(0.0, length.seconds - elapsed)
+        if length.seconds is None and share < 1:
+            work = {stage: self._work(stage) for stage in STAGES}
+            share = work[name] / sum(work.values())
         course = (elapsed + left) / share
         later = course - elapsed - left if name == "stage1" else 0.0
         return left + later + self.waiting * course
 
-    def _diverged(self, name: StageName) -> bool:
-        """Whether what a network makes of the image is beyond all bounds."""
-        network = on_device(self.unit.networks[name], self.device)
-        source = self.sources[0]
-        y, x = (slice(min(n, 256)) for n in source.size)
-        channel = self.channel or 0
-        plane = next(p for p in range(source.planes) if source.channel(p) == channel)
-        image = self.normalisation.apply(source.read(plane, y, x), channel)
-        seen = np.isfinite(image)
-        most = _BEYOND * max(1.0, float(np.abs(image[seen]).max(initial=0)))
-        result = run_block(network, image, self.device)[seen]
-        return not bool((np.abs(result) < most).all())
-
-    def _drop(self, name: StageName) -> None:
-        kept = {stage: network for stage, network in self.unit.networks.items() if stage != name}
-        self.unit = replace(self.unit, networks=kept, recommended=None)
-        self._wider = None
-        del self.history[name]
-        self.report.pop()
+    def _work(self, name: StageName) -> float:
+        """Roughly what a stage costs where the budget is not a time: the pixels it learns from."""
+        stage, first = self.config.stage(name), self.config.training.stage1_share
+        steps = {
+            "steps": first if name == "stage1" else 1 - first,
+            "epochs": math.ceil(stage.patches_per_image / stage.batch_size),
+        }.get(self.config.budget.unit, 1.0)
+        return steps * stage.batch_size * stage.patch_size**2 * stage.network.features
 
     def _sample(self, network: UNet) -> Array:
-        source = self.sources[0]
+        channel = self.channel or 0
+        source = next(source for source in self.sources if channel < source.channels)
+        plane = next(p for p in range(source.planes) if source.channel(p) == channel)
         height, width = (min(n, 256) for n in source.size)
-        image = self.normalisation.apply(source.read(0, slice(height), slice(width)), 0)
+        image = self.normalisation.apply(source.read(plane, slice(height), slice(width)), channel)
         return run_block(network, image, self.device)
-
-
-def _length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:
-    """How long a share of the budget is; a time budget is what timing a step leaves of it."""
-    if budget.unit == "steps":
-        return Length(max(1, round(budget.amount * share)))
-    if budget.unit == "epochs":
-        patches = task.stage.patches_per_image * planes
-        return Length(round(budget.amount) * max(1, math.ceil(patches / task.stage.batch_size)))
-    if budget.unit == "converged":
-        return Length(_CONVERGED_STEPS)
-    start = time.monotonic()
-    pace = choose_threads(task, budget.amount * share, stop)
-    seconds = max(budget.amount * share - (time.monotonic() - start), FEWEST * pace)
-    return Length(max(FEWEST, round(seconds / pace)), seconds)

@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend; everything else that is raised is a bug."""
+"""The one exception that is the user's to mend, everything else that is raised being a bug."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ _LONGEST = 300  # characters of another program's words, which may hold the whol
 
 class InputError(ValueError):
     """Bad usage, data or file, told in one sentence: what was wrong, its value, what to do."""
+
+
+class DenoisingWarning(UserWarning):
+    """What a user should know of a result that was made all the same."""
 
 
 def first_line(error: BaseException) -> str:

@@ -20,8 +20,8 @@ from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.files import beside, write_json, write_tiff
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.outputs import check_outputs
-from napari_autostructn2v.engine.patches import split
 from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.split import split
 
 
 class Experiment:
@@ -70,7 +70,7 @@ class Experiment:
             replace(model, units=units).save(self._part(stage, "model") / "model.asn2v")
         for path in self._outputs:
             _copy(path, self.folder / "final_results" / path.name)
-            _copy(path, self._part(model.result(self.config.result), "results") / path.name)
+            _copy(path, self._part(report["result"], "results") / path.name)
         write_json(self.folder / "report.json", report)
 
     def _part(self, stage: StageName, part: str) -> Path:
@@ -86,9 +86,7 @@ class Experiment:
         (self.folder / "final_results").mkdir(exist_ok=True)
         config = self.config
         write_json(self.folder / "config.json", config.model_dump(mode="json"))
-        rng = np.random.default_rng(config.seed)
-        parts = split(self._sources, config.split_ratio, config.stage1.patch_size, rng)
-        write_json(self.folder / "split.json", parts[2])
+        write_json(self.folder / "split.json", split(self._sources, config).names)
         if self._rho is not None:
             write_tiff(self.folder / "autocorrelation.tif", np.float32(self._rho))
 

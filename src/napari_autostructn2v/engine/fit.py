@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.levels import levelled
 from napari_autostructn2v.engine.noise import measure
 from napari_autostructn2v.engine.sampling import sample_blocks
 from napari_autostructn2v.engine.tiles import Region
@@ -39,11 +40,15 @@ def misfit(model: Model, source: Source) -> str | None:
 
     Its grey values and its noise are looked at, on a bounded sample.
     """
-    image = without_waves(source, model.waves)
+    (level,) = levelled([source])
+    image = without_waves(level, model.waves)
     for channel in range(source.channels):
         rng = np.random.default_rng(channel)
-        blocks = sample_blocks(image, channel, rng, images=_SHARE)
-        if found := _misfit(model, channel, blocks):
+        try:
+            blocks = sample_blocks(image, channel, rng, images=_SHARE)
+        except InputError:  # an image without noise suits any model
+            continue
+        if found := _misfit(model, channel, blocks, level.offset):
             what, here, there = found
             where = f", channel {channel}" if source.channels > 1 else ""
             return (
@@ -53,11 +58,11 @@ def misfit(model: Model, source: Source) -> str | None:
     return None
 
 
-def _misfit(model: Model, channel: int, blocks: list[Array]) -> tuple[str, str, str] | None:
+def _misfit(
+    model: Model, channel: int, blocks: list[Array], offset: float
+) -> tuple[str, str, str] | None:
     """What is far, how it is in the image, and how it was in training."""
-    values = np.concatenate([block[np.isfinite(block)] for block in blocks])
-    if not values.size:
-        return None
+    values = np.concatenate([block[np.isfinite(block)] for block in blocks]).astype(float) + offset
     mean, deviation = model.normalisation.mean[channel], model.normalisation.std[channel]
     low, middle, high = (float(value) for value in np.percentile(values, [_BULK[0], 50, _BULK[1]]))
     nearest = min(max(mean, low), high)
@@ -67,7 +72,7 @@ def _misfit(model: Model, channel: int, blocks: list[Array]) -> tuple[str, str, 
     try:
         sigma = model.unit(channel).sigma
         noise = measure(blocks, model.config.structure.max_lag).sigma
-    except InputError:  # the image has no noise, or the model no network for the channel yet
+    except InputError:  # the model has no network for the channel yet
         return None
     # With a few bright objects the one figure is much larger than the other; the nearer counts.
     robust = 1.4826 * float(np.median(np.abs(values - middle)))

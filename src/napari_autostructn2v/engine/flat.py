@@ -20,6 +20,8 @@ _STRATA = 3
 _STRATIFIED = 60  # tiles in all, from which on they are stratified
 _SMOOTHING = 4.0  # px; gradients of this scale tell signal from noise
 _STEEPER = 1.5  # times the flattest third: no longer flat
+_NEARLY, _HALF = 0.9, 0.5  # of a tile must be data; where too few tiles are so whole
+_SMALL = 16  # px: tiles where nothing larger holds data
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Surface:
         finite = np.isfinite(block)
         level = float(np.median(block[finite])) if finite.any() else 0.0
         image = np.where(finite, block - level, 0).astype(np.float32)
-        return cls(image, finite, _slope(image), level)
+        return cls(image, finite, _slope(image, finite), level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,8 @@ class FlatTiles:
 
     Attributes
     ----------
-    values
-        (N, h, w) as read, about the block's median.
+    values, valid
+        (N, h, w) as read, about the block's median, 0 where there is no value; and where there is.
     means
         (N,) mean grey value.
     places
@@ -68,6 +70,7 @@ class FlatTiles:
     """
 
     values: Array
+    valid: Array
     means: Array
     places: Array
     share: float
@@ -75,32 +78,37 @@ class FlatTiles:
     @property
     def levelled(self) -> Array:
         """Without their least-squares planes."""
-        return remove_plane(self.values)
+        return remove_plane(self.values, self.valid)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
     values: Array
+    valid: Array
     steepness: float
     variance: float
     mean: float
     place: tuple[int, int, int]
 
 
-def flat_tiles(surfaces: Sequence[Surface]) -> FlatTiles:
+def flat_tiles(surfaces: Sequence[Surface]) -> FlatTiles | None:
     """Choose tiles where the low-pass gradient and the variance are lowest.
 
-    Tiles with a NaN are left out. Of blocks too small or too riddled for one tile, the whole
-    blocks are taken.
+    Tiles with more than a tenth of holes are left out; where that leaves too few, smaller ones are
+    taken, or those of which half is data. Of blocks too small for one tile, the whole blocks are
+    taken. None if even so there is none.
     """
     tiles = _cut(surfaces)
+    if not tiles:
+        return None
     columns = np.array([(tile.steepness, tile.variance, tile.mean) for tile in tiles])
     return _join([tiles[i] for i in _flattest(*columns.T)], surfaces)
 
 
-def all_tiles(surfaces: Sequence[Surface]) -> FlatTiles:
+def all_tiles(surfaces: Sequence[Surface]) -> FlatTiles | None:
     """Take every tile, of blocks that hold nothing but noise."""
-    return _join(_cut(surfaces), surfaces)
+    tiles = _cut(surfaces)
+    return _join(tiles, surfaces) if tiles else None
 
 
 def _cut(surfaces: Sequence[Surface]) -> list[_Tile]:
@@ -108,35 +116,45 @@ def _cut(surfaces: Sequence[Surface]) -> list[_Tile]:
     height, width = (
         min(TILE, *(surface.image.shape[axis] for surface in surfaces)) for axis in (0, 1)
     )
-    tiles = []
-    for index, surface in enumerate(surfaces):
-        for y, x in _origins(surface.image.shape, (height, width)):
-            window = (slice(y, y + height), slice(x, x + width))
-            values = surface.image[window]
-            variance = float(values.var())
-            if variance > 0 and surface.finite[window].all():
-                slope = surface.slope[y // 2 : (y + height + 1) // 2, x // 2 : (x + width + 1) // 2]
-                steepness = float(
-                    np.partition(slope, slope.size * 9 // 10, axis=None)[slope.size * 9 // 10]
-                )
-                mean = surface.level + float(values.mean())
-                tiles.append(_Tile(values, steepness, variance, mean, (index, y, x)))
-    if not tiles:
-        for index, surface in enumerate(surfaces):
-            if (variance := float(surface.image.var())) > 0:
-                tiles.append(_Tile(surface.image, 1.0, variance, surface.level, (index, 0, 0)))
-    largest = max(tile.values.size for tile in tiles)
-    return [tile for tile in tiles if tile.values.size == largest]
+    partial: list[_Tile] = []
+    for side in (TILE, _SMALL):
+        shape = min(side, height), min(side, width)
+        tiles = [
+            _tile(surface, (index, y, x), shape)
+            for index, surface in enumerate(surfaces)
+            for y, x in _origins(surface.image.shape, shape)
+            if surface.finite[y : y + shape[0], x : x + shape[1]].mean() >= _HALF
+        ]
+        tiles = [tile for tile in tiles if tile.variance > 0]
+        whole = [tile for tile in tiles if tile.valid.mean() >= _NEARLY]
+        if len(whole) >= min(_LEAST, max(len(tiles), 1)):
+            return whole
+        partial = partial or tiles
+    return partial
+
+
+def _tile(surface: Surface, place: tuple[int, int, int], shape: tuple[int, int]) -> _Tile:
+    _, y, x = place
+    (height, width), window = shape, (slice(y, y + shape[0]), slice(x, x + shape[1]))
+    values, valid = surface.image[window], surface.finite[window]
+    slope = surface.slope[y // 2 : (y + height + 1) // 2, x // 2 : (x + width + 1) // 2]
+    at = slope.size * 9 // 10
+    steepness = float(np.partition(slope, at, axis=None)[at])
+    data = values if valid.all() else values[valid]
+    mean = surface.level + float(data.mean())
+    variance = float(data.var()) if np.ptp(data) > 0 else 0.0  # not that of rounding
+    return _Tile(values, valid, steepness, variance, mean, place)
 
 
 def _join(tiles: Sequence[_Tile], surfaces: Sequence[Surface]) -> FlatTiles:
-    values = np.stack([tile.values for tile in tiles])
-    area = sum(surface.image.size for surface in surfaces)
+    valid = np.stack([tile.valid for tile in tiles])
+    area = sum(int(surface.finite.sum()) for surface in surfaces)
     return FlatTiles(
-        values,
+        np.stack([tile.values for tile in tiles]),
+        valid,
         np.array([tile.mean for tile in tiles]),
         np.array([tile.place for tile in tiles]),
-        min(values.size / area, 1.0),
+        min(int(valid.sum()) / area, 1.0),
     )
 
 
@@ -153,17 +171,27 @@ def _flattest(steepness: Array, variance: Array, means: Array) -> list[int]:
     return [i for i in chosen if flatness[i] <= _STEEPER * reference] or chosen
 
 
-def _slope(image: Array) -> Array:
+def _slope(image: Array, finite: Array) -> Array:
     """Steepness of the smoothed image at half its resolution, grey values per two pixels."""
-    height, width = (n + n % 2 for n in image.shape)
-    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
-    half = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    half = _halved(image)
+    if not finite.all():  # holes continue what is around them, as far as the smoothing sees
+        share = _halved(finite.astype(np.float32))
+        sums, weights = (ndimage.gaussian_filter(v, _SMOOTHING / 2) for v in (half, share))
+        around = sums / np.maximum(weights, 1e-6)
+        half = np.where(share > 0, half / np.maximum(share, 0.25), around)
     slopes = [
         ndimage.gaussian_filter(half, _SMOOTHING / 2, order=order, mode="nearest")
         for order in ((0, 1), (1, 0))
     ]
     result: Array = np.hypot(*slopes)
     return result
+
+
+def _halved(image: Array) -> Array:
+    height, width = (n + n % 2 for n in image.shape)
+    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
+    half: Array = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    return half
 
 
 def _origins(shape: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -185,9 +213,21 @@ def plane(shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
     return [(v / n, u) for (v, u), n in zip(pairs, norms, strict=True) if n > 0]
 
 
-def remove_plane(tiles: Array) -> Array:
-    """Subtract from each tile of (N, h, w) its least-squares plane."""
-    for v, u in plane(tiles.shape[1:]):
+def remove_plane(tiles: Array, valid: Array | None = None) -> Array:
+    """Subtract from each tile of (N, h, w) the least-squares plane of its valid pixels.
+
+    What is not valid becomes 0.
+    """
+    basis = plane(tiles.shape[1:])
+    if valid is not None and not valid.all():
+        functions = np.stack([np.multiply.outer(v, u) for v, u in basis], -1)
+        weight = valid.astype(float)
+        normal = np.einsum("nyx,yxi,yxj->nij", weight, functions, functions)
+        target = np.einsum("nyx,yxi->ni", tiles * weight, functions)
+        amounts = np.einsum("nij,nj->ni", np.linalg.pinv(normal), target)
+        rest: Array = (tiles - np.einsum("ni,yxi->nyx", amounts, functions)) * weight
+        return rest
+    for v, u in basis:
         amount = np.einsum("nyx,y,x->n", tiles, v, u)
         tiles = tiles - amount[:, None, None] * np.multiply.outer(v, u)
     return tiles

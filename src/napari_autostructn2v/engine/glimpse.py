@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.mended import mended
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.predict import denoise_plane
 from napari_autostructn2v.engine.source import Source, open_source
-from napari_autostructn2v.engine.waves import without_waves
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +32,7 @@ def glimpse(
     (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
     y, x = slice(y0, y1), slice(x0, x1)
     results: dict[StageName, Array] = {}
+    seen = mended([source])[0].seen(model.waves)
     for stage in model.stages:
         if stage == result:
             with open_source(written) as file:  # whatever its axes' order, the first plane is it
@@ -39,9 +40,14 @@ def glimpse(
             continue
         image = np.empty((y1 - y0, x1 - x0), np.float32)
         network = model.unit(source.channel(0)).network(stage)
-        calm = without_waves(source, model.waves)
         for (rows, columns), block, _ in denoise_plane(
-            network, calm, 0, model.normalisation, _TILE, torch.device("cpu"), region=region
+            network,
+            seen,
+            0,
+            model.normalisation,
+            _TILE,
+            torch.device("cpu"),
+            region=region,
         ):
             image[rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0] = block
         results[stage] = image

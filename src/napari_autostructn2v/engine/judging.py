@@ -1,7 +1,7 @@
 """Judges the networks of one course: is what they take away the noise, and how good is the result.
 
 Both look at the image alone. A leaking mask shows anywhere, so the check looks at the whole image;
-how good the result is must be told on parts that were not trained on.
+how good the result is should be told on parts that were not trained on.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_autostructn2v.engine.analysis import neighbours
+from napari_autostructn2v.engine.analysis import Finding, neighbours
 from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise import Noise
-from napari_autostructn2v.engine.patches import Normalisation, Piece, split
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.predict import on_device, run_block
-from napari_autostructn2v.engine.quality import MEANING, Card, Name, assess, recommend
+from napari_autostructn2v.engine.quality import Card, Name, assess, meaning, recommend
 from napari_autostructn2v.engine.residual import Check, check
 from napari_autostructn2v.engine.sampling import Spot, spots
 from napari_autostructn2v.engine.source import Source
+from napari_autostructn2v.engine.split import Piece, split
 
 Array = npt.NDArray[Any]
 
@@ -35,32 +37,43 @@ _GLANCE = 128  # px, of one block: takes no longer than a tile
 
 @dataclass(frozen=True)
 class Judge:
-    """What the judgements of a network have in common; of several channels the first is judged."""
+    """What the judgements of a network have in common.
+
+    Of several channels all are checked, and the first is assessed. Each block is compared with the
+    noise of its own image and channel.
+    """
 
     config: Config
     sources: Sequence[Source]
     channel: int | None
     normalisation: Normalisation
     device: torch.device
-    noise: Noise
+    finding: Finding
 
     def check(self, network: UNet, mask: Array) -> Check:
         """Compare what a network takes away with the measured noise."""
         rng = np.random.default_rng(self.config.seed)
-        noisy = [_middle(spot).read(source) for source, spot in self._anywhere(rng)]
-        denoise = self._denoiser(network)
-        denoised = [denoise(block) for block in noisy]
+        places = [(source, _middle(spot)) for source, spot in self._anywhere(rng)]
+        seen = [spot.read(source) for source, spot in places]
+        denoised = [
+            self._denoiser(network, source.channel(spot.plane))(block)
+            for (source, spot), block in zip(places, seen, strict=True)
+        ]
         patch = self.config.stage2.patch_size
-        return check(noisy, denoised, self.noise, mask, rng, patch)
+        return check(
+            _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(places)
+        )
 
     def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
         """The quality card of each network, as plain values, and which is the best."""
-        cards = self._cards(networks, *self._held_out())
+        parts = split(self.sources, self.config, self.channel)
+        cards = self._cards(networks, *self._blocks(parts.judged))
         return {
             "stages": {name: card.report() for name, card in cards.items()},
             "recommended": recommend(cards) if cards else list(networks)[-1],
             "check": found.report(),
-            "meaning": {figure: dict(texts) for figure, texts in MEANING.items()},
+            "apart": parts.apart,
+            "meaning": meaning(parts.apart),
         }
 
     def better(self, networks: Mapping[Name, UNet]) -> Name | None:
@@ -68,10 +81,11 @@ class Judge:
 
         Where they are alike, the first.
         """
-        blocks, repeats = self._held_out()
+        parts = split(self.sources, self.config, self.channel)
+        blocks, repeats, noises = self._blocks(parts.judged)
         few = [_centre(block, _GLANCE) for block in blocks[:1]]
         again = [[_centre(block, _GLANCE) for block in frame[:1]] for frame in repeats]
-        cards = self._cards(networks, few, again)
+        cards = self._cards(networks, few, again, noises[:1])
         told = cards and all(card.told for card in cards.values())
         return recommend(cards) if told else None
 
@@ -80,15 +94,25 @@ class Judge:
         networks: Mapping[Name, UNet],
         blocks: Sequence[Array],
         repeats: Sequence[Sequence[Array]],
+        noises: Sequence[Noise],
     ) -> dict[Name, Card]:
         cards: dict[Name, Card] = {}
         for name, network in networks.items() if blocks else ():
             rng = np.random.default_rng(self.config.seed)
-            cards[name] = assess(self._denoiser(network), blocks, self.noise, rng, repeats)
+            denoise = self._denoiser(network, self.channel or 0)
+            noise = self.finding.noise
+            cards[name] = assess(denoise, blocks, noise, rng, repeats, noises)
         return cards
 
-    def _denoiser(self, network: UNet) -> Callable[[Array], Array]:
-        channel, ready = self.channel or 0, on_device(network, self.device)
+    def _noises(self, places: Sequence[tuple[Source, Spot]]) -> list[Noise]:
+        """The noise of the image and channel that each place is of."""
+        return [
+            self.finding.noise_of(self.sources.index(source), source.channel(spot.plane))
+            for source, spot in places
+        ]
+
+    def _denoiser(self, network: UNet, channel: int) -> Callable[[Array], Array]:
+        ready = on_device(network, self.device)
 
         def denoise(block: Array) -> Array:
             image = self.normalisation.apply(block.astype(np.float32), channel)
@@ -101,21 +125,20 @@ class Judge:
         found = [
             (source, spot)
             for source in self.sources
-            for spot in spots(source, self.channel or 0, rng, images=len(self.sources))
+            for channel in range(source.channels)
+            if self.channel in (None, channel)
+            for spot in spots(source, channel, rng, images=len(self.sources))
         ]
         order = rng.permutation(len(found))[:_CHECKED]
         return [found[i] for i in sorted(order)]
 
-    def _held_out(self) -> tuple[list[Array], list[list[Array]]]:
-        """Parts of the validation pieces; and of a further frame, where frames repeat."""
-        rng = np.random.default_rng(self.config.seed)
-        stage = self.config.stage2 if self.config.run_stage2 else self.config.stage1
-        _, held, _ = split(
-            self.sources, self.config.split_ratio, stage.patch_size, rng, self.channel
-        )
+    def _blocks(
+        self, pieces: Sequence[Piece]
+    ) -> tuple[list[Array], list[list[Array]], list[Noise]]:
+        """Parts of some pieces; of a further frame, where frames repeat; their noise."""
         wanted = [
             piece
-            for piece in held
+            for piece in pieces
             if piece.source.channel(piece.plane) == (self.channel or 0)
             and min(piece.shape) >= _LEAST_SIDE
         ]
@@ -127,7 +150,13 @@ class Judge:
             if all(pair for _, pair in pairs):
                 chosen = [(source, pair[0][0]) for source, pair in pairs]
                 again = [Spot(pair[0][1], pair[0][0].region).read(source) for source, pair in pairs]
-        return [spot.read(source) for source, spot in chosen], [again] if again else []
+        blocks = _data([spot.read(source) for source, spot in chosen])
+        return blocks, [again] if again else [], self._noises(chosen)
+
+
+def _data(blocks: Sequence[Array]) -> list[Array]:
+    """The blocks with NaN where there is no noise that could be compared."""
+    return [block for each in blocks for block in measurable([each])[0]]
 
 
 def _spot(piece: Piece) -> Spot:

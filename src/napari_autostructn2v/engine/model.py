@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from napari_autostructn2v.engine import model_file
-from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.config import STAGES, Config, Result, StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
@@ -107,6 +107,10 @@ class Model:
             if stage == wanted:
                 return stage
         raise InputError(f"the model has no {wanted}; it has {', '.join(self.stages)}")
+
+    def available(self, wanted: Result) -> Result:
+        """What is wanted, if it was trained, or else "recommended"."""
+        return wanted if wanted in self.stages else "recommended"
 
     def networks(self, stage: str, channels: int) -> list[UNet]:
         """The network of each channel for a stage; for "recommended" each channel's best."""

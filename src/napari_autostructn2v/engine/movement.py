@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_autostructn2v.engine.sampling import filled
+from napari_autostructn2v.engine.flat import Surface
 
 Array = npt.NDArray[Any]
 
@@ -21,7 +21,7 @@ def movement(one: Array, other: Array) -> float:
 
     0 where there is too little to tell.
     """
-    one, other = filled(one), filled(other)
+    one, other = Surface.of(one).image, Surface.of(other).image
     scene, difference = (one + other) / 2, one - other
     slopes = [
         ndimage.gaussian_filter(scene, _SCALE, order=order, mode="nearest")

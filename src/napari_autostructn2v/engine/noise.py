@@ -20,7 +20,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.flat import FlatTiles, Surface, all_tiles, flat_tiles, plane
 from napari_autostructn2v.engine.movement import movement
 from napari_autostructn2v.engine.offsets import LONG, SHORT, offset_variance, offset_wavelength
-from napari_autostructn2v.engine.sampling import check_measurable, filled
+from napari_autostructn2v.engine.sampling import check_measurable
 from napari_autostructn2v.engine.traits import (
     SURE,
     Variance,
@@ -76,6 +76,9 @@ class Noise:
         Share of the area looked at that the tiles cover.
     places
         (N, 3) block, y and x of each tile's first pixel.
+    scarce
+        Whether too little of the image is data to tell more than the strength; `short` is then
+        that of independent pixels.
     """
 
     short: Array
@@ -92,6 +95,7 @@ class Noise:
     phases: Array = field(default_factory=lambda: np.ones((2, 2)))
     share: float = 1.0
     places: Array = field(default_factory=lambda: np.zeros((0, 3), int))
+    scarce: bool = False
 
     @property
     def rho(self) -> Array:
@@ -153,21 +157,25 @@ def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise
     surfaces = [Surface.of(difference) for difference in differences]
     tiles = all_tiles(surfaces)
     frames = [one for one, _ in pairs]
-    height, width = tiles.values.shape[1:]
-    means = [frames[i][y : y + height, x : x + width].mean() for i, y, x in tiles.places]
-    tiles = replace(tiles, means=np.array(means, float))
+    if tiles is not None:
+        height, width = tiles.values.shape[1:]
+        means = [np.nanmean(frames[i][y : y + height, x : x + width]) for i, y, x in tiles.places]
+        tiles = replace(tiles, means=np.nan_to_num(np.array(means, float)))
     return _of_tiles(tiles, surfaces, max_lag, image=frames)
 
 
 def _of_tiles(
-    flat: FlatTiles, surfaces: Sequence[Surface], max_lag: int, image: Sequence[Array] = ()
+    flat: FlatTiles | None, surfaces: Sequence[Surface], max_lag: int, image: Sequence[Array] = ()
 ) -> Noise:
     """Measure the noise of tiles that were cut from `surfaces`.
 
     With `image`, whose covariance is wanted, the tiles hold noise only.
     """
-    tiles = flat.levelled
-    ratios, variances = _correlations(tiles, max_lag)
+    shown = [Surface.of(block) for block in image] or surfaces
+    if flat is None:
+        return _scarce(surfaces, shown, max_lag)
+    tiles, valid = flat.levelled, flat.valid
+    ratios, variances = _correlations(tiles, max_lag, valid)
     total = float(np.median(variances))
     rows, columns = (
         _offset(surfaces, axis, np.median(profiles, axis=0), total)
@@ -177,9 +185,10 @@ def _of_tiles(
     # would look like a correlation: lines are levelled before the rest is measured.
     for axis, offset in ((2, rows), (1, columns)):
         if offset > 0:
-            tiles = tiles - tiles.mean(axis, keepdims=True)
+            counts = np.maximum(valid.sum(axis, keepdims=True), 1)
+            tiles = (tiles - tiles.sum(axis, keepdims=True) / counts) * valid
     if rows + columns > 0:
-        ratios, variances = _correlations(tiles, max_lag)
+        ratios, variances = _correlations(tiles, max_lag, valid)
     wave = find_wave(ratios)
     for axis, offset in ((1, rows), (0, columns)):
         length = offset_wavelength(surfaces, axis) if offset > 0 else None
@@ -191,20 +200,21 @@ def _of_tiles(
             wave, rows = Wave(length, math.inf), amount
         else:
             wave, columns = Wave(math.inf, length), amount
-    rho = _undo_levelling(np.median(ratios, axis=0), tiles.shape[1:], rows > 0, columns > 0)
+    share = float(valid.mean())
+    rho = _undo_levelling(np.median(ratios, axis=0), tiles.shape[1:], rows > 0, columns > 0, share)
     inside = float(np.median(variances))
     own = inside * float(rho[max_lag, max_lag])
     rho = rho / rho[max_lag, max_lag]
-    error = np.maximum(median_error(ratios, len(tiles)), _least_error(tiles.shape, max_lag))
+    error = np.maximum(median_error(ratios, len(tiles)), _least_error(tiles.shape, max_lag, share))
     error[max_lag, max_lag] = 0  # it is 1 by definition
     evidence, removed = 0.0, 0.0
     # Structure that adds next to no correlation does no harm.
     if not image and (shrink(rho, error) ** 2).sum() > 1 + _HARMLESS:
-        evidence = purity.doubt(tiles, ratios)
+        evidence = purity.doubt(tiles, ratios, share * tiles[0].size)
         if evidence > 1:
             rho, error, removed = _without_structure(rho, error)
     everything = own * (1 - removed) + rows + columns
-    fine = fine_variances(tiles)
+    fine = fine_variances(tiles, valid)
     fine = fine if np.median(fine) > 0 else variances
     return Noise(
         short=rho,
@@ -212,9 +222,7 @@ def _of_tiles(
         sigma=math.sqrt(everything),
         row_offset=rows / everything,
         column_offset=columns / everything,
-        autocovariance=_image_autocovariance(
-            [filled(block) for block in image] or [surface.image for surface in surfaces], max_lag
-        ),
+        autocovariance=_image_autocovariance(shown, max_lag),
         tiles=len(tiles),
         variance=variance_model(flat.means, fine).scaled(everything / float(np.median(fine))),
         doubt=evidence,
@@ -226,11 +234,42 @@ def _of_tiles(
     )
 
 
-def _least_error(shape: tuple[int, ...], max_lag: int) -> Array:
+def no_noise(max_lag: int) -> Noise:
+    """What there is to say of an image without noise: every pixel is its own."""
+    short = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
+    short[max_lag, max_lag] = 1
+    nothing = np.zeros_like(short)
+    return Noise(short, nothing, 0.0, 0.0, 0.0, nothing, 0, Variance(0.0), share=0.0, scarce=True)
+
+
+def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int) -> Noise:
+    """The noise where no tile has enough data: its strength alone, by neighbours' differences."""
+    steps = [
+        (line[1:] - line[:-1])[finite[1:] & finite[:-1]]
+        for surface in surfaces
+        for line, finite in (
+            (surface.image, surface.finite), (surface.image.T, surface.finite.T),
+        )
+    ]  # fmt: skip
+    squares = np.concatenate(steps).astype(float) ** 2 / 2
+    # Of independent Gaussian values, of which 0.4549 is the median of the squares.
+    variance = float(np.median(squares)) / 0.4549 if len(squares) else 0.0
+    if variance == 0:
+        values = np.concatenate([surface.image[surface.finite] for surface in surfaces])
+        variance = float(values.astype(float).var())
+    return replace(
+        no_noise(max_lag),
+        sigma=math.sqrt(variance),
+        variance=Variance(variance),
+        autocovariance=_image_autocovariance(shown, max_lag),
+    )
+
+
+def _least_error(shape: tuple[int, ...], max_lag: int, share: float) -> Array:
     """Standard error that white noise gives; the spread of a few tiles does not tell it."""
     lag = np.abs(np.arange(-max_lag, max_lag + 1))
     pairs = np.multiply.outer(*(np.maximum(side - lag, 1) for side in shape[1:]))
-    result: Array = 1 / np.sqrt(pairs * max(1.0, shape[0] / 2))
+    result: Array = 1 / np.sqrt(share * pairs * max(1.0, shape[0] / 2))
     return result
 
 
@@ -265,12 +304,15 @@ def _offset(surfaces: Sequence[Surface], axis: int, profile: Array, total: float
     return 0.0
 
 
-def _undo_levelling(rho: Array, shape: tuple[int, ...], rows: bool, columns: bool) -> Array:
+def _undo_levelling(
+    rho: Array, shape: tuple[int, ...], rows: bool, columns: bool, share: float
+) -> Array:
     """Add back, on average, the correlation that levelling the tiles took away.
 
     Removing a projection P from noise of short correlation takes S(0) P away, with S(0) the sum
     of the correlation over the directions that P averages. At lag 0 the result is the variance
-    before levelling, over that after it.
+    before levelling, over that after it. Of tiles of which only a `share` is data, a plane takes
+    so much more.
     """
     max_lag = rho.shape[0] // 2
     near = slice(max(max_lag - _SHORT, 0), max_lag + _SHORT + 1)
@@ -283,21 +325,26 @@ def _undo_levelling(rho: Array, shape: tuple[int, ...], rows: bool, columns: boo
         lost = sum(
             autocovariance(np.multiply.outer(v, u)[None], max_lag)[0] for v, u in plane(shape)
         )
-        share = lost[near, near].sum()
-        rho = rho + max(rho[near, near].sum() / (1 - share), 0.0) * lost if share < 0.5 else rho
+        lost = lost / share
+        taken = lost[near, near].sum()
+        rho = rho + max(rho[near, near].sum() / (1 - taken), 0.0) * lost if taken < 0.5 else rho
     return rho
 
 
-def _correlations(tiles: Array, max_lag: int) -> tuple[Array, Array]:
+def _correlations(tiles: Array, max_lag: int, valid: Array) -> tuple[Array, Array]:
     """The autocorrelation of each tile, and its variance."""
-    covariances = autocovariance(tiles, max_lag)
+    covariances = autocovariance(tiles, max_lag, valid)
     variances = covariances[:, max_lag, max_lag]
-    return covariances / variances[:, None, None], variances
+    return covariances / np.maximum(variances, 1e-30)[:, None, None], variances
 
 
-def _image_autocovariance(blocks: Sequence[Array], max_lag: int) -> Array:
+def _image_autocovariance(surfaces: Sequence[Surface], max_lag: int) -> Array:
     """(2L+1, 2L+1) autocovariance of whole blocks, signal and noise."""
-    total = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
-    for block in blocks:
-        total += autocovariance((block - block.mean())[None], max_lag)[0] * block.size
-    return total / sum(block.size for block in blocks)
+    total, count = np.zeros((2 * max_lag + 1, 2 * max_lag + 1)), 0
+    for surface in surfaces:
+        finite, size = surface.finite, int(surface.finite.sum())
+        if size:
+            centred = (surface.image - surface.image[finite].mean()) * finite
+            total += autocovariance(centred[None], max_lag, finite[None])[0] * size
+            count += size
+    return total / max(count, 1)

@@ -31,7 +31,7 @@ from napari_autostructn2v.engine.figure import (
 )
 from napari_autostructn2v.engine.flat import FlatTiles, Surface, all_tiles, flat_tiles
 from napari_autostructn2v.engine.noise import Noise
-from napari_autostructn2v.engine.sampling import Spot
+from napari_autostructn2v.engine.sampling import Spot, read_blocks
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.words import mask_words
 
@@ -73,11 +73,12 @@ def _measured(source: Source, finding: Finding, how: Structure) -> tuple[Spot, F
         planes = sorted({spot.plane for spot in finding.spots})
         y0, y1, x0, x1 = how.region
         spots = [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes]
-        tiles = all_tiles([Surface.of(spot.read(source)) for spot in spots])
+        tiles = all_tiles([Surface.of(block) for block in read_blocks(source, spots)[0]])
         return Spot(planes[0], _around(how.region, source.size)), tiles
     if how.mask_source in ("dark", "frames"):
         return spot, None
-    return spot, flat_tiles([Surface.of(spot.read(source)) for spot in finding.spots])
+    blocks, _ = read_blocks(source, finding.spots)
+    return spot, flat_tiles([Surface.of(block) for block in blocks])
 
 
 def _around(

@@ -81,8 +81,9 @@ def _steps(surface: Surface, axis: int) -> tuple[Array, Array]:
     """Differences of neighbouring lines, clipped, 0 where it is not flat; and where it is."""
     image = surface.image
     height, width = image.shape
-    gentle = surface.slope <= np.median(surface.slope)
-    flat = gentle.repeat(2, 0).repeat(2, 1)[:height, :width] & surface.finite
+    steep = surface.slope.repeat(2, 0).repeat(2, 1)[:height, :width]
+    data = steep if surface.finite.all() else steep[surface.finite]
+    flat = (steep <= (np.median(data) if data.size else 0)) & surface.finite
     if axis == 0:
         image, flat = image.T, flat.T
     steps = np.diff(image, axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,131 +12,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.roi import Interest
+from napari_autostructn2v.engine.sampling import spots
 from napari_autostructn2v.engine.source import Source
-from napari_autostructn2v.engine.tiles import Region
+from napari_autostructn2v.engine.split import Piece
 
 Array = npt.NDArray[Any]
 
 _BLOCK_PATCHES = 4  # side of a pool block, in patches
-_MOST_ORIGINS = 65536  # kept of a block's region of interest
+_MOST_ORIGINS = 2**21  # kept of the regions of interest of all blocks
+# To find blocks with a region of interest: as many for each that there is, and at most, unless
+# the pool has room for more.
+_TRIES, _MOST_TRIES = 4, 1024
 _STEPS_PER_BLOCK = 4  # a block of the pool is replaced every so many steps
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A rectangle of one plane of one image."""
-
-    source: Source
-    plane: int
-    region: Region
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        (y0, y1), (x0, x1) = self.region
-        return y1 - y0, x1 - x0
-
-    @property
-    def pixels(self) -> int:
-        return math.prod(self.shape)
-
-    def read(self) -> Array:
-        (y0, y1), (x0, x1) = self.region
-        return self.source.read(self.plane, slice(y0, y1), slice(x0, x1))
-
-
-@dataclass(frozen=True)
 class Normalisation:
-    """z-score of each channel; nothing is clipped."""
+    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    offset: float = 0.0
 
     def apply(self, block: Array, channel: int) -> Array:
-        result: Array = (block - np.float32(self.mean[channel])) / np.float32(self.std[channel])
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = (block - mean) / np.float32(self.std[channel])
         return result
 
     def undo(self, block: Array, channel: int) -> Array:
-        result: Array = block * np.float32(self.std[channel]) + np.float32(self.mean[channel])
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = block * np.float32(self.std[channel]) + mean
         return result
 
 
-def split(
-    sources: Sequence[Source],
-    ratio: tuple[float, float, float],
-    patch: int,
-    rng: np.random.Generator,
-    channel: int | None = None,
-) -> tuple[list[Piece], list[Piece], dict[str, list[str]]]:
-    """Divide the data into training and validation pieces.
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Pixels, how many patches lie in them, and with a region of interest where these begin."""
 
-    With an image for each share, whole images are divided, as autoStructN2V does; otherwise a
-    strip along one side of every plane is held out for validation and nothing for testing. An
-    image too small to spare a strip trains and validates on all of itself.
-
-    Returns
-    -------
-    training, validation
-        Pieces of `channel` (of every channel if None).
-    names
-        The images of "train", "val" and "test".
-    """
-    count = len(sources)
-    validating, testing = (round(count * share) for share in ratio[1:])
-    if count - validating - testing >= 1 and validating >= 1 and (testing or ratio[2] == 0):
-        order = rng.permutation(count)
-        parts = np.split(order, [count - validating - testing, count - testing])
-        names = {
-            key: [sources[i].name for i in sorted(part)]
-            for key, part in zip(("train", "val", "test"), parts, strict=True)
-        }
-        training, validation = (
-            [piece for i in sorted(part) for piece in _whole(sources[i], channel)]
-            for part in parts[:2]
-        )
-        return training, validation, names
-    training, validation = [], []
-    share = ratio[1] / (ratio[0] + ratio[1])
-    for piece in itertools.chain.from_iterable(_whole(source, channel) for source in sources):
-        train, held = _hold_strip(piece, share, patch, rng)
-        training.append(train)
-        validation.append(held)
-    everyone = [source.name for source in sources]
-    return training, validation, {"train": everyone, "val": everyone, "test": []}
-
-
-def _whole(source: Source, channel: int | None) -> list[Piece]:
-    height, width = source.size
-    return [
-        Piece(source, plane, ((0, height), (0, width)))
-        for plane in range(source.planes)
-        if channel is None or source.channel(plane) == channel
-    ]
-
-
-def _hold_strip(
-    piece: Piece, share: float, patch: int, rng: np.random.Generator
-) -> tuple[Piece, Piece]:
-    """Cut a strip of `share`, at least a patch wide, off a random side; keep two patches."""
-    sides = [axis for axis in (0, 1) if piece.shape[axis] >= 3 * patch]
-    if not sides or share == 0:
-        return piece, piece
-    axis = int(rng.choice(sides))
-    length = piece.shape[axis]
-    strip = max(patch, round(share * length))
-    cut = strip if rng.random() < 0.5 else length - strip
-    spans = [(0, cut), (cut, length)]
-    held, train = spans if cut == strip else spans[::-1]
-
-    def cropped(span: tuple[int, int]) -> Piece:
-        other = piece.region[1 - axis]
-        return Piece(piece.source, piece.plane, (span, other) if axis == 0 else (other, span))
-
-    return cropped(train), cropped(held)
+    pixels: Array
+    patches: int
+    origins: Array | None = None
 
 
 class Pool:
@@ -144,7 +64,8 @@ class Pool:
 
     Data that fits is held whole. Of larger data the pool holds random blocks, and one block is
     replaced every few steps by one read in the background; which one and by what depends on the
-    seed alone, so a run can be repeated.
+    seed alone, so a run can be repeated. Blocks without a region of interest are not held, so that
+    patches come from everywhere in the region alike.
 
     Parameters
     ----------
@@ -154,6 +75,12 @@ class Pool:
         Patch size and region of interest.
     capacity
         Bytes.
+
+    Raises
+    ------
+    InputError
+        If there is no piece, or no patch in the region of interest; of data that does not fit, a
+        bounded number of blocks is looked at.
     """
 
     def __init__(
@@ -170,16 +97,25 @@ class Pool:
         self._rng = np.random.default_rng(seed)
         self._executor: ThreadPoolExecutor | None = None
         self.shape = _patch_shape(pieces, stage.patch_size)
-        pieces = [p for p in pieces if p.shape[0] >= self.shape[0] and p.shape[1] >= self.shape[1]]
-        if sum(p.pixels for p in pieces) * 4 > capacity:
+        self._interests = self._find_interests(pieces) if stage.use_roi else {}
+        pixels = sum(max(piece.pixels, math.prod(self.shape)) for piece in pieces)
+        if pixels * 4 > capacity:
             side = tuple(_BLOCK_PATCHES * n for n in self.shape)
             self._draws = _random_blocks(pieces, side, self._rng)
             most = max(1, capacity // (4 * math.prod(side)))
-            blocks = [next(self._draws) for _ in range(most)]
+            share = min(_TRIES * pixels // math.prod(side), _MOST_TRIES)
+            tries = itertools.islice(self._draws, max(_TRIES * most, share))
+            blocks = list(itertools.islice(self._usable(tries), most))
             self._executor = ThreadPoolExecutor(1, "autostructn2v-pool")
         else:
-            blocks = list(pieces)
-        arrays = [self._read(piece) for piece in blocks]
+            blocks = list(self._usable(pieces))
+        if not blocks:
+            raise InputError(
+                f"use_roi finds no patch {'below' if stage.select_background else 'above'} "
+                f"roi_threshold {stage.roi_threshold:g} of the brightness; choose another "
+                "roi_threshold, or leave use_roi off"
+            )
+        arrays = [block.pixels for block in blocks]
         sizes = np.array([array.size for array in arrays])
         self._start = torch.as_tensor(np.cumsum(sizes) - sizes, device=device)
         self._width = torch.tensor([a.shape[1] for a in arrays], device=device)
@@ -187,11 +123,13 @@ class Pool:
         self._shapes = [array.shape for array in arrays]
         ranges = [[n - m + 1 for n, m in zip(a.shape, self.shape, strict=True)] for a in arrays]
         self._range = torch.tensor(ranges, device=device)
-        self._roi = [self._roi_origins(array) for array in arrays] if stage.use_roi else []
+        self._patches = [block.patches for block in blocks]
+        self._listing = _MOST_ORIGINS // len(blocks) + 1
+        self._roi = [self._listed(block) for block in blocks] if stage.use_roi else []
         self._weigh()
         self._turn = itertools.cycle(range(len(blocks)))
         self._step = 0
-        self._next: Future[Array] | None = None
+        self._next: Future[_Block] | None = None
         self._prefetch()
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
@@ -218,15 +156,15 @@ class Pool:
         self._step += 1
         if self._next is None or self._step % _STEPS_PER_BLOCK:
             return
-        array = self._next.result()
+        block = self._next.result()
         slot = next(self._turn)
-        if array.shape == self._shapes[slot]:
+        if block.patches and block.pixels.shape == self._shapes[slot]:
             start = int(self._start[slot])
-            self._data[start : start + array.size] = torch.from_numpy(array.ravel()).to(
-                self._data.device
-            )
+            self._data[start : start + block.pixels.size] = torch.from_numpy(
+                block.pixels.ravel()
+            ).to(self._data.device)
             if self._roi:
-                self._roi[slot] = self._roi_origins(array)
+                self._roi[slot], self._patches[slot] = self._listed(block), block.patches
                 self._weigh()
         self._prefetch()
 
@@ -239,49 +177,69 @@ class Pool:
         if self._executor is not None:
             self._next = self._executor.submit(self._read, next(self._draws))
 
-    def _read(self, piece: Piece) -> Array:
-        block = self._normalisation.apply(piece.read(), piece.source.channel(piece.plane))
-        result: Array = np.where(np.isfinite(block), block, np.float32(np.nan)).astype(np.float32)
-        return result
+    def _usable(self, pieces: Iterable[Piece]) -> Iterator[_Block]:
+        """Read the pieces that hold a patch."""
+        return (block for piece in pieces if (block := self._read(piece)).patches)
 
-    def _roi_origins(self, array: Array) -> Tensor:
-        """Flat indices of the patch origins in a block's region of interest."""
-        chosen = np.zeros(array.shape, bool)
-        inner = tuple(slice(n - m + 1) for n, m in zip(array.shape, self.shape, strict=True))
-        chosen[inner] = _roi(array, self.shape, self._stage)[inner]
-        if not chosen.any():
-            chosen[inner] = True
-        origins = np.flatnonzero(chosen)
-        return torch.from_numpy(self._rng.permutation(origins)[:_MOST_ORIGINS])
+    def _read(self, piece: Piece) -> _Block:
+        """Read a piece, as large as a patch at least: NaN is added to smaller ones."""
+        channel = piece.source.channel(piece.plane)
+        block = self._normalisation.apply(piece.read(), channel)
+        pixels = np.where(np.isfinite(block), block, np.float32(np.nan)).astype(np.float32)
+        margin = [(0, max(m - n, 0)) for n, m in zip(pixels.shape, self.shape, strict=True)]
+        padded = np.pad(pixels, margin, constant_values=np.nan)
+        if not self._stage.use_roi:
+            ends = [n - m + 1 for n, m in zip(padded.shape, self.shape, strict=True)]
+            return _Block(padded, math.prod(ends))
+        height, width = (min(n, m) for n, m in zip(pixels.shape, self.shape, strict=True))
+        chosen = self._interests[piece.source, channel].origins(pixels, (height, width))
+        origins = np.flatnonzero(np.pad(chosen, margin))
+        return _Block(padded, len(origins), origins)
+
+    def _find_interests(self, pieces: Sequence[Piece]) -> dict[tuple[Source, int], Interest]:
+        """The region of interest of each channel of each image, from a sample of it."""
+        found = {}
+        wanted = {(piece.source, piece.source.channel(piece.plane)): None for piece in pieces}
+        images = len({source for source, _ in wanted})
+        for source, channel in wanted:
+            places = spots(source, channel, np.random.default_rng(channel), images)
+            normalised = [self._normalisation.apply(s.read(source), channel) for s in places]
+            found[source, channel] = Interest.of(normalised, self._stage)
+        return found
+
+    def _listed(self, block: _Block) -> Tensor:
+        """The origins of a block's patches, or as many of them as are kept."""
+        assert block.origins is not None
+        if block.patches <= self._listing:
+            return torch.from_numpy(block.origins)
+        return torch.from_numpy(self._rng.choice(block.origins, self._listing, replace=False))
 
     def _weigh(self) -> None:
         """A block is drawn as often as it has patches."""
         device = self._data.device
         if self._roi:
-            counts = np.array([len(origins) for origins in self._roi], float)
-            self._count = torch.as_tensor(counts, device=device, dtype=torch.long)
-            self._first = torch.as_tensor(np.cumsum(counts) - counts, device=device).long()
+            counts = np.array([len(origins) for origins in self._roi])
+            self._count = torch.as_tensor(counts, device=device)
+            self._first = torch.as_tensor(np.cumsum(counts) - counts, device=device)
             self._origins = torch.cat(self._roi).to(device)
-        else:
-            counts = self._range.cpu().numpy().astype(float).prod(1)
-        shares = np.cumsum(counts) / counts.sum()
-        self._cumulative = torch.as_tensor(shares, device=device, dtype=torch.float32)
+        shares = np.cumsum(np.array(self._patches, float))
+        self._cumulative = torch.as_tensor(shares / shares[-1], device=device, dtype=torch.float32)
 
 
-def _roi(array: Array, patch: tuple[int, int], stage: Stage) -> Array:
-    """Patch origins whose patch lies, by the low-resolution mean, on the wanted side.
-
-    autoStructN2V thresholds a downscaled image; its background is dark here.
-    """
-    image = np.nan_to_num(array)
-    scale = max(1, round(1 / stage.scale_factor))
-    smooth = ndimage.uniform_filter(image, scale)
-    threshold = smooth.min() + stage.roi_threshold * np.ptp(smooth)
-    above = (smooth > threshold).astype(np.float32)
-    # Mean over each patch, stored at the patch's origin.
-    share = ndimage.uniform_filter(above, patch, origin=tuple(-(n // 2) for n in patch))
-    result: Array = share < 0.5 if stage.select_background else share >= 0.5
-    return result
+def validation_pool(
+    pieces: Sequence[Piece],
+    normalisation: Normalisation,
+    stage: Stage,
+    capacity: int,
+    seed: int,
+    device: torch.device,
+) -> Pool:
+    """Give a pool of what validates: all of it, where a region of interest has no part there."""
+    try:
+        return Pool(pieces, normalisation, stage, capacity, seed, device)
+    except InputError:
+        everywhere = stage.model_copy(update={"use_roi": False})
+        return Pool(pieces, normalisation, everywhere, capacity, seed, device)
 
 
 def _patch_shape(pieces: Sequence[Piece], side: int) -> tuple[int, int]:

@@ -48,6 +48,11 @@ def user_path(text: str | Path) -> Path:
     return path
 
 
+def real_path(path: Path) -> Path:
+    """The path without links; of a loop of links, as far as it can be told."""
+    return Path(os.path.realpath(path))
+
+
 def regular_file(path: str | Path, what: str) -> Path:
     """Give the path of a file that can be read without waiting for another program.
 

@@ -8,26 +8,25 @@ Stage 2 is `course`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from threading import Event as Flag
 from typing import Any
-
-import numpy as np
-import torch
 
 from napari_autostructn2v.engine import analysis, events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.course import Course
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
 from napari_autostructn2v.engine.fit import misfit
 from napari_autostructn2v.engine.guard import State, guarded
+from napari_autostructn2v.engine.mended import mended, with_noise
 from napari_autostructn2v.engine.model import Model
-from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.normalise import normalise as _normalise
 from napari_autostructn2v.engine.preview import Previewer
 from napari_autostructn2v.engine.report import provenance, report
 from napari_autostructn2v.engine.results import write
-from napari_autostructn2v.engine.sampling import check_measurable, sample_blocks
 from napari_autostructn2v.engine.sink import ArraySink, Sink
 from napari_autostructn2v.engine.source import Source, as_source
 from napari_autostructn2v.engine.start import kept_config, load_stage1, take_over
@@ -35,6 +34,7 @@ from napari_autostructn2v.engine.structure import check_mask
 from napari_autostructn2v.engine.train import choose_device, choose_precision
 from napari_autostructn2v.engine.traits import Wave
 from napari_autostructn2v.engine.waves import without_waves
+from napari_autostructn2v.engine.words import STAGE_TITLES
 
 _NEVER = Flag()
 
@@ -94,7 +94,6 @@ def _run(
     state: State,
 ) -> Generator[Event, None, events.Finished]:
     began = time.monotonic()
-    threads = torch.get_num_threads()
     sources = _sources(images, config.axes)
     shown = sources if onto is None else _sources(onto, config.axes)
     if start is None and config.stage1_model is not None:
@@ -103,9 +102,15 @@ def _run(
     precision = choose_precision(config.training.precision, device)
     yield events.Started(tuple(source.name for source in sources), str(device), precision)
 
-    waves = start.waves if start else _waves(sources, config)
-    sources, shown = ([without_waves(s, waves) for s in images] for images in (sources, shown))
+    wholes = mended(sources)
+    used, said = with_noise(wholes, config)
+    yield from map(events.Warning, said)
+    places = {wholes.index(whole): place for place, whole in enumerate(used)}
+    waves = start.waves if start else _waves(used[0].level, config)
+    measured = [without_waves(whole.level, waves) for whole in wholes]
+    sources = [whole.seen(waves) for whole in used]
     normalisation = start.normalisation if start else _normalise(sources, config)
+    normalisation = replace(normalisation, offset=sources[0].offset)
     _check_channels(sources, len(normalisation.mean))
     channels: list[int | None] = [None]
     if config.network_per_channel:
@@ -113,7 +118,10 @@ def _run(
     _check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
     if start and start.units:
         yield from _misfits(start, sources)
-    previewer = preview and Previewer(preview, shown, normalisation, device, stop)
+    previewer = preview and Previewer(
+        preview, [whole.seen(waves) for image in shown for whole in mended([image])],
+        normalisation, device, stop,
+    )  # fmt: skip
     courses = [
         Course(
             config, sources, channel, normalisation, device, precision, len(channels),
@@ -130,36 +138,47 @@ def _run(
 
     model = learned()
     findings = []
-    for finding in analysis.analyse(sources, config):
+    for finding in analysis.analyse(measured, config):
         findings.append(finding)
         yield finding.event()
         if stop.is_set():
             return events.Finished(model, True)
 
     for course in courses:
-        relevant = [f for f in findings if course.channel in (None, f.channel)]
+        relevant = [
+            replace(finding, image=places[finding.image])
+            for finding in findings
+            if finding.image in places and course.channel in (None, finding.channel)
+        ]
         finding = analysis.combine(relevant, config)
         try:
             yield from course.train(finding, stop)
             yield from course.judge(finding, stop)
         finally:  # what was learned outlives an error
-            torch.set_num_threads(threads)
             model = learned()
             state.model = model if model.units else None
         stopped = course.stopped or stop.is_set()
         if stopped:
             break
+    wanted = model.available(config.result)
+    if config.result != "recommended" == wanted and model.units:
+        yield events.Warning(
+            f"{STAGE_TITLES[config.result]} was not trained; the result is that of "
+            f"{STAGE_TITLES[model.best]}."
+        )
     if sink is not None and not stopped:
-        yield from write(model, shown, sink, device, config.tile, config.dtype, stop, config.result)
+        yield from write(model, shown, sink, device, config.tile, config.dtype, stop, wanted)
         stopped = stop.is_set()
-    return events.Finished(model, stopped, report(config, model, findings, courses, device, began))
+    result = model.result(wanted) if model.units else None
+    told = report(config, model, findings, courses, result, device, began)
+    return events.Finished(model, stopped, told)
 
 
-def _waves(sources: Sequence[Source], config: Config) -> tuple[Wave | None, ...]:
+def _waves(source: Source, config: Config) -> tuple[Wave | None, ...]:
     """Find the wave to subtract from each channel, where that is wanted."""
     if not config.structure.subtract_wave:
         return ()
-    return tuple(finding.noise.wave for finding in analysis.analyse(sources[:1], config))
+    return tuple(finding.noise.wave for finding in analysis.analyse([source], config))
 
 
 def _check_channels(sources: Sequence[Source], trained: int) -> None:
@@ -269,10 +288,14 @@ def denoise(
 
 
 def consume(stream: Iterable[Event]) -> events.Finished:
-    """Drive a run to its end; raise the error it failed with."""
+    """Drive a run to its end; raise the error it failed with.
+
+    What the run warns of is a `DenoisingWarning`.
+    """
     last = None
-    for last in stream:  # noqa: B007 - only the last is kept: previews are images
-        pass
+    for last in stream:  # only the last is kept: previews are images
+        if isinstance(last, events.Warning):
+            warnings.warn(last.message, DenoisingWarning, stacklevel=2)
     if isinstance(last, events.Failed):
         raise last.error
     assert isinstance(last, events.Finished)
@@ -285,21 +308,3 @@ def _sources(images: Any, axes: str | None) -> list[Source]:
     if not sources:
         raise InputError("there is no image to denoise")
     return sources
-
-
-def _normalise(sources: Sequence[Source], config: Config) -> Normalisation:
-    """Mean and standard deviation of each channel, from bounded samples of every image."""
-    means, deviations = [], []
-    for channel in range(max(source.channels for source in sources)):
-        rng = np.random.default_rng((config.seed, channel))
-        blocks = [
-            block
-            for source in sources
-            if channel < source.channels
-            for block in sample_blocks(source, channel, rng, images=len(sources))
-        ]
-        check_measurable(blocks)
-        values = np.concatenate([block[np.isfinite(block)] for block in blocks]).astype(float)
-        means.append(float(values.mean()))
-        deviations.append(float(values.std()))
-    return Normalisation(tuple(means), tuple(deviations))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,21 +22,45 @@ from napari_autostructn2v.engine.tiles import Region, Tile, quarters, tiles
 
 Array = npt.NDArray[Any]
 
-# Activations alive at once in a U-Net's widest place: skip, upsampled, joined, two outputs.
+# Activations alive at once where a U-Net is widest, at its first level, in multiples of its
+# features: upsampled 2, skip 1, joined 3, result 1, and 1 for the skips of all deeper levels.
 _ALIVE = 8
-_CPU_BYTES = 2**28
+_CPU_BYTES = 2**28  # a stop waits for one tile, so they are no larger than they need be
+_WORTH = 3.5  # halos: from there on what is read is at most 2.5 times what is yielded
+_SMALLEST, _LARGEST = 64, 4096  # px
 
 
-def tile_side(network: UNet, device: torch.device, wanted: int | None) -> int:
-    """The largest tile that fits in a share of the free memory, or the side asked for."""
+def tile_side(
+    network: UNet, device: torch.device, wanted: int | None, chunks: tuple[int, int] = (1, 1)
+) -> int:
+    """The side asked for, or one that fits in a share of the free memory and is worth its halo.
+
+    `chunks` are the sides of the blocks that the image is stored in: tiles begin and end with
+    them, or divide them evenly, where that does not make tiles too small.
+    """
     if wanted is not None:
         return wanted
     if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] // 2
+        most = _fitting(network, torch.cuda.mem_get_info(device)[0] // 2)
+        side = most
     else:
-        budget = min(psutil.virtual_memory().available // 4, _CPU_BYTES)
-    side = int((budget / (4 * _ALIVE * network.options.features)) ** 0.5) - 2 * network.reach
-    return min(max(side // 64 * 64, 64), 4096)
+        most = _fitting(network, psutil.virtual_memory().available // 4)
+        side = min(most, max(_fitting(network, _CPU_BYTES), math.ceil(_WORTH * network.reach)))
+    side, most = (min(max(n, _SMALLEST), _LARGEST) for n in (side, min(most, side * 3 // 2)))
+    unit = math.lcm(network.stride, *chunks)
+    parts = (n for n in range(1, unit + 1) if unit % n == 0 and unit // n <= most)
+    unit //= next((n for n in parts if unit // n % network.stride == 0), unit)
+    if unit < _SMALLEST:
+        unit *= _SMALLEST // unit
+    aligned = side // unit * unit
+    if aligned < min(side, _WORTH * network.reach):
+        aligned += unit
+    return aligned if _SMALLEST <= aligned <= most else side // _SMALLEST * _SMALLEST
+
+
+def _fitting(network: UNet, budget: int) -> int:
+    """The side of the largest tile whose activations take so many bytes, its halo with it."""
+    return int((budget / (4 * _ALIVE * network.options.features)) ** 0.5) - 2 * network.reach
 
 
 def predict(
@@ -90,15 +116,20 @@ def denoise_plane(
     stop: Stop | None = None,
     region: Region | None = None,
 ) -> Iterator[tuple[Region, Array, int]]:
-    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values."""
+    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values.
+
+    They are float32, or float64 where the image has an offset that float32 can't hold.
+    """
     channel = source.channel(plane)
+    normalisation = replace(normalisation, offset=source.offset)
 
     def read(region: Region) -> Array:
         (y0, y1), (x0, x1) = region
         return normalisation.apply(source.read(plane, slice(y0, y1), slice(x0, x1)), channel)
 
     for core, block, left in predict(network, read, source.size, side, device, stop, region):
-        yield core, normalisation.undo(block, channel), left
+        result = normalisation.undo(block, channel)
+        yield core, result.astype(float) + source.offset if source.offset else result, left
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -68,7 +68,8 @@ class Previewer:
         (y0, y1), (x0, x1) = spans
         if y1 <= y0 or x1 <= x0:
             return None
-        image: npt.NDArray[Any] = np.empty((y1 - y0, x1 - x0), np.float32)
+        dtype = np.float64 if source.offset else np.float32
+        image: npt.NDArray[Any] = np.empty((y1 - y0, x1 - x0), dtype)
         region, missing = ((y0, y1), (x0, x1)), 1
         for (y, x), block, left in denoise_plane(
             network, source, place.plane, self.normalisation, _TILE, self.device, self.stop, region

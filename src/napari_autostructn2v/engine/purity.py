@@ -25,7 +25,7 @@ _FIT = 10  # px
 _ROUNDS = 8
 
 
-def doubt(tiles: Array, ratios: Array) -> float:
+def doubt(tiles: Array, ratios: Array, pixels: float) -> float:
     """Evidence that tiles hold structure; above 1 they do.
 
     Parameters
@@ -34,10 +34,12 @@ def doubt(tiles: Array, ratios: Array) -> float:
         (N, h, w), levelled.
     ratios
         (N, 2L+1, 2L+1) autocorrelation of each.
+    pixels
+        How many of a tile have a value; the others are 0.
     """
     if len(tiles) < 4 or min(tiles.shape[1:]) < 16:
         return 0.0
-    return max(_skewness(tiles) / _SKEWED, _spread(ratios, tiles[0].size) / _SPREAD)
+    return max(_skewness(tiles) / _SKEWED, _spread(ratios, pixels) / _SPREAD)
 
 
 def _skewness(tiles: Array) -> float:
@@ -61,7 +63,7 @@ def _skew(tiles: Array) -> Array:
     return skew
 
 
-def _spread(ratios: Array, pixels: int) -> float:
+def _spread(ratios: Array, pixels: float) -> float:
     """Variance between tiles of the correlation at a few lags, over what Bartlett's formula says.
 
     Bartlett (1946): for Gaussian noise of correlation r the estimate at lag d has the variance

@@ -68,7 +68,7 @@ MEANING: Mapping[str, Mapping[str, str]] = {
     "gain_db": {
         "title": "Estimated gain (PSNR)",
         "meaning": "How much closer to the noise-free image the result is than the noisy one, "
-        "estimated on parts that were not trained on.",
+        "estimated on parts that {apart}.",
         "bias": "It relies on the measured noise; where noise is smooth in all directions, a blur "
         "looks better than it is: read it beside the detail kept.",
     },
@@ -98,12 +98,22 @@ MEANING: Mapping[str, Mapping[str, str]] = {
 }
 
 
+def meaning(apart: bool) -> dict[str, dict[str, str]]:
+    """`MEANING` for figures of parts that were not trained on (`apart`), or were."""
+    where = "were not trained on" if apart else "were trained on too, as none was held out"
+    return {
+        figure: {key: text.replace("{apart}", where) for key, text in texts.items()}
+        for figure, texts in MEANING.items()
+    }
+
+
 def assess(
     denoise: Denoise,
     blocks: Sequence[Array],
     noise: Noise,
     rng: np.random.Generator,
     repeats: Sequence[Sequence[Array]] = (),
+    noises: Sequence[Noise] = (),
 ) -> Card:
     """Judge a denoiser on blocks it was not trained on.
 
@@ -115,10 +125,13 @@ def assess(
         (H, W) each, in grey values; NaN where there is no value. The caller bounds their size.
     repeats
         Further frames of the scene, each with the same blocks.
+    noises
+        That of each block's own image, where `noise` is what several have on average.
     """
     known = noise if noise.doubt <= 1 else _noise_of_residual(denoise, blocks, noise)
     gain = _against_repeats(denoise, blocks, repeats) if repeats else None
-    seen = probe(denoise, blocks, known or noise, rng)
+    own = noises if noises and known is noise else [known or noise] * len(blocks)
+    seen = probe(denoise, blocks, own, rng)
     if seen is None:
         return Card(None, None, None, None, None, gain)
     left = _noise_left(seen)

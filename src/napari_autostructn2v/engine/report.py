@@ -12,7 +12,7 @@ import torch
 
 from napari_autostructn2v.engine import analysis
 from napari_autostructn2v.engine.analysis import Finding
-from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.course import Course
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.source import Source
@@ -57,6 +57,7 @@ def report(
     model: Model,
     findings: Sequence[Finding],
     courses: Sequence[Course],
+    result: StageName | None,
     device: torch.device,
     began: float,
 ) -> dict[str, Any]:
@@ -66,16 +67,12 @@ def report(
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
         "stages": [stage for course in courses for stage in course.report],
         "quality": _quality(courses),
-        "result": model.result(config.result) if _has_result(config, model) else None,
+        "result": result,
         "seconds": round(time.monotonic() - began, 3),
         "device": str(device),
         "versions": _versions(),
         "config": config.model_dump(mode="json"),
     }
-
-
-def _has_result(config: Config, model: Model) -> bool:
-    return config.result in (*model.stages, "recommended" if model.units else None)
 
 
 def _quality(courses: Sequence[Course]) -> dict[str, Any]:

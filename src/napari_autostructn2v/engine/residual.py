@@ -99,6 +99,7 @@ def check(
     mask: Array,
     rng: np.random.Generator,
     patch: int = 64,
+    noises: Sequence[Noise] = (),
 ) -> Check:
     """Compare the residual with noise drawn from the measurement, in the same tiles.
 
@@ -111,6 +112,8 @@ def check(
         The mask that was trained with.
     patch
         Side of a training patch: a line that reaches across it hides the offset of a row.
+    noises
+        That of each block's own image, where `noise` is what several have on average.
     """
     side = min(_TILE, *(n for block in noisy for n in block.shape))
     places = _places(noisy, denoised, side) if side >= _LEAST_TILE else []
@@ -119,7 +122,10 @@ def check(
     count = max(_LEAST, math.ceil(_SHARE * len(places)))
     flat, structured = places[:count], places[-count:]
     residual = [np.nan_to_num(a - b).astype(float) for a, b in zip(noisy, denoised, strict=True)]
-    drawn = [simulate(noise, block, rng, _DRAWS) for block in denoised]
+    drawn = [
+        simulate(own, block, rng, _DRAWS)
+        for own, block in zip(noises or [noise] * len(denoised), denoised, strict=True)
+    ]
     draws = [[block[index] for block in drawn] for index in range(_DRAWS)]
 
     reach = min(WINDOW, noise.short.shape[0] // 2, side // 2)

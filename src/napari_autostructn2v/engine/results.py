@@ -13,13 +13,13 @@ from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.fit import Clipping
+from napari_autostructn2v.engine.mended import Mended, mended
 from napari_autostructn2v.engine.model import Model
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.predict import denoise_plane, on_device, tile_side
 from napari_autostructn2v.engine.sink import Sink, Target
-from napari_autostructn2v.engine.source import Source
-from napari_autostructn2v.engine.waves import without_waves
+from napari_autostructn2v.engine.source import Source, chunks_of
 
 
 def write(
@@ -38,7 +38,8 @@ def write(
     """
     result = model.result(wanted)
     for index, image in enumerate(sources):
-        source = without_waves(image, model.waves)
+        (whole,) = mended([image])
+        source = whole.seen(model.waves)
         sigma = min(unit.sigma for unit in model.units)
         kind = result_dtype(dtype, source, sigma)
         for name in model.stages:
@@ -50,7 +51,7 @@ def write(
             try:
                 yield from _fill(
                     networks, model.normalisation, index, source, name, target, device, tile, stop,
-                    clipping,
+                    clipping, whole, not model.config.replace_outliers,
                 )  # fmt: skip
             except InputError:  # a full disk, a damaged image: nothing half-written stays behind
                 target.discard()
@@ -77,16 +78,20 @@ def _fill(
     tile: int | None,
     stop: Stop,
     clipping: Clipping,
+    whole: Mended,
+    outliers: bool,
 ) -> Iterator[Event]:
     total = None
     done = 0
     ready = [on_device(network, device) for network in networks]
+    chunks = chunks_of(target.array, target.axes) or source.chunks or (1, 1)
     for plane in range(source.planes):
         network = ready[source.channel(plane)]
-        side = tile_side(network, device, tile)
+        side = tile_side(network, device, tile, chunks)
         for region, block, left in denoise_plane(
             network, source, plane, normalisation, side, device, stop
         ):
+            block = whole.restored(plane, region, block, outliers)
             target.write(plane, region, block)
             clipping.look(plane, region, block)
             done += 1
@@ -98,11 +103,23 @@ def result_dtype(wanted: str, source: Source, sigma: float) -> np.dtype[Any]:
     """The type of a result.
 
     Integers stay as they are, unless rounding (variance 1/12) would add more than 1 % of the
-    noise variance: then the denoised values lie between the grey values, and float32 is needed.
+    noise variance: then the denoised values lie between the grey values, and floating point is
+    needed: float64 where the image has an offset that float32 can't hold.
+
+    Raises
+    ------
+    InputError
+        If the type that is wanted can't hold such an offset.
     """
     if wanted not in ("auto", "same"):
-        return np.dtype(wanted)
+        kind = np.dtype(wanted)
+        if source.offset and (kind.kind == "f" or abs(source.offset) > np.iinfo(kind).max):
+            raise InputError(
+                f"{wanted} can't hold the grey values of {source.name}, which lie about "
+                f"{source.offset:.10g}; leave dtype at auto"
+            )
+        return kind
     integer = source.dtype.kind in "ui"
     if integer and (wanted == "same" or sigma**2 > 100 / 12):
         return source.dtype
-    return np.dtype(np.float32)
+    return np.dtype(np.float64 if source.offset else np.float32)

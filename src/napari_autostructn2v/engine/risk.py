@@ -84,16 +84,19 @@ class Probe:
 
 
 def probe(
-    denoise: Denoise, blocks: Sequence[Array], noise: Noise, rng: np.random.Generator
+    denoise: Denoise, blocks: Sequence[Array], noises: Sequence[Noise], rng: np.random.Generator
 ) -> Probe | None:
     """Call `denoise` 17 times on each block: (H, W), grey values, NaN where there is no value.
 
+    `noises` has that of each block.
+
     None if there are too few tiles without a NaN.
     """
-    usable = [block for block in blocks if _whole_tiles(block).any()]
-    if sum(int(_whole_tiles(block).sum()) for block in usable) < _LEAST:
+    pairs = zip(blocks, noises, strict=True)
+    usable = [(block, noise) for block, noise in pairs if _whole_tiles(block).any()]
+    if sum(int(_whole_tiles(block).sum()) for block, _ in usable) < _LEAST:
         return None
-    probes = [_probe(denoise, block, noise, rng) for block in usable]
+    probes = [_probe(denoise, block, noise, rng) for block, noise in usable]
     names = [field.name for field in fields(Probe)]
     return Probe(**{name: np.concatenate([getattr(p, name) for p in probes]) for name in names})
 

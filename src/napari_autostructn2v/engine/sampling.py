@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_autostructn2v.engine.defects import measurable
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.tiles import Region
 
@@ -66,8 +67,26 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
 def sample_blocks(
     source: Source, channel: int, rng: np.random.Generator, images: int = 1
 ) -> list[Array]:
-    """Read the blocks that `spots` chooses."""
-    return [spot.read(source) for spot in spots(source, channel, rng, images)]
+    """Read the blocks that `spots` chooses, less what is no data."""
+    return read_blocks(source, spots(source, channel, rng, images))[0]
+
+
+def read_blocks(source: Source, places: Sequence[Spot]) -> tuple[list[Array], float]:
+    """Read blocks of one channel as `measurable` gives them.
+
+    Raises
+    ------
+    InputError
+        If there is no noise in any of them.
+    """
+    stored = [spot.read(source) for spot in places]
+    check_measurable(stored)
+    blocks, outliers = measurable(stored)
+    if not any(np.isfinite(block).any() for block in blocks):
+        raise InputError(
+            "the image holds nothing but areas of one value each: there is no noise to remove"
+        )
+    return blocks, outliers
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:
@@ -98,11 +117,3 @@ def check_measurable(blocks: Sequence[Array]) -> None:
             f"the image's grey values reach {largest:.2g}, where noise cannot be measured: set "
             "pixels without data to NaN, or multiply the image by a number"
         )
-
-
-def filled(block: Array) -> Array:
-    """Zero where there is no finite value, and the rest about zero."""
-    finite = np.isfinite(block)
-    centre = np.median(block[finite]) if finite.any() else 0.0
-    result: Array = np.where(finite, block - centre, 0).astype(np.float32)
-    return result

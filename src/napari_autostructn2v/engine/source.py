@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from napari_autostructn2v.engine.io import readers
 from napari_autostructn2v.engine.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.io.find import find_files
 from napari_autostructn2v.engine.io.metadata import Metadata
-from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.paths import real_path, user_path
+from napari_autostructn2v.engine.view import View
 
 __all__ = [
     "Metadata",
@@ -61,6 +63,8 @@ class Source:
         If axes, shape or dtype are not those of an image, or it has over a million planes.
     """
 
+    offset: float = 0.0  # what is read is less this
+
     def __init__(
         self,
         data: Any,
@@ -97,6 +101,11 @@ class Source:
         """Whether X is stored before Y."""
         return self.axes.index("X") < self.axes.index("Y")
 
+    @property
+    def chunks(self) -> tuple[int, int] | None:
+        """(height, width) of the blocks it is stored in, as `chunks_of` tells them."""
+        return chunks_of(self._data, self.axes)
+
     def channel(self, plane: int) -> int:
         """Position of a plane along C; 0 without that axis."""
         return self._position(plane).get("C", 0)
@@ -121,11 +130,20 @@ class Source:
         InputError
             If it turns out to be damaged there.
         """
-        block = self._stored(self.index(plane, y, x))
-        if self.transposed:
-            block = block.T
+        block = self.stored(plane, y, x)
         with np.errstate(over="ignore", invalid="ignore"):
             return block.astype(np.float32, order="C")
+
+    def stored(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
+        """The same in the type that it has."""
+        block = self._stored(self.index(plane, y, x))
+        return block.T if self.transposed else block
+
+    def through(self, view: View, offset: float) -> Source:
+        """The image as a view shows it, whose values are less `offset`."""
+        seen = copy.copy(self)
+        seen._data, seen.offset = view, offset
+        return seen
 
     def crop(self, **spans: slice) -> Source:
         """Give a part as a source of its own: `source.crop(Y=slice(100, 400), T=slice(3, 4))`.
@@ -165,7 +183,7 @@ class Source:
             if axis in about.origin
         }
         part = _Part(self, tuple(first.values()), tuple(lengths.values()))
-        return Source(
+        cropped = Source(
             part,
             self.axes,
             name=self.name,
@@ -174,6 +192,8 @@ class Source:
             set_files=self.set_files,
             scene=self.scene,
         )
+        cropped.offset = self.offset
+        return cropped
 
     def close(self) -> None:
         """Let nothing be read from the file afterwards. An array is left alone."""
@@ -198,7 +218,7 @@ class Source:
     def _stored(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         if self._data is None:
             raise ValueError(f"{self.name} is closed")
-        if isinstance(self._data, _Part):  # the whole speaks of its own errors
+        if isinstance(self._data, _Part | View):  # the whole speaks of its own errors
             return self._data[index]
         try:
             return np.asarray(self._data[index])
@@ -206,12 +226,12 @@ class Source:
             raise
         except MemoryError as error:
             raise InputError(
-                f"{self.path or self.name} cannot be read at plane {self._plane(index)}: a block "
+                f"{self.path or self.name} cannot be read at plane {self.plane(index)}: a block "
                 "of it takes more memory than there is; close other programs, or save it in "
                 "smaller chunks"
             ) from error
         except Exception as error:  # decoders raise what they please on damaged data
-            plane, reason = self._plane(index), _first_line(error)
+            plane, reason = self.plane(index), _first_line(error)
             raise InputError(
                 f"image {self.name!r} cannot be read at plane {plane} ({reason}); "
                 "check that its data are still there, or open it again"
@@ -220,7 +240,7 @@ class Source:
                 f"ends too early ({reason})"
             ) from error
 
-    def _plane(self, index: tuple[int | slice, ...]) -> int:
+    def plane(self, index: tuple[int | slice, ...]) -> int:
         """The number of the plane that an index lies in."""
         plane = 0
         for axis, where in zip(self.axes, index, strict=True):
@@ -348,14 +368,14 @@ def open_each(
     """
     known: set[Path] = set()
     for file in find_files(paths):
-        if file.resolve() in known:
+        if real_path(file) in known:
             continue
         try:
             sources = open_sources(file, axes)
         except (InputError, OSError) as error:
             yield file, error
             continue
-        known.update(part.resolve() for source in sources for part in source.set_files)
+        known.update(real_path(part) for source in sources for part in source.set_files)
         yield file, sources
 
 
@@ -372,13 +392,26 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
         if not isinstance(opened, list):
             raise opened
         sources += opened
-    sets = [{part.resolve() for part in source.set_files} for source in sources]
+    sets = [{real_path(part) for part in source.set_files} for source in sources]
     # A file that was opened before it was known to belong to a set is left to the set.
     return [
         source
         for source, own in zip(sources, sets, strict=True)
         if not (own and any(own < other for other in sets))
     ]
+
+
+def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
+    """(height, width) of an array's chunks (zarr, dask, h5py), 1 where one is all; or None."""
+    chunks = getattr(data, "chunks", None)
+    if not chunks or len(chunks) != len(axes):
+        return None
+    sides = []
+    for axis in "YX":
+        chunk, length = chunks[axes.index(axis)], data.shape[axes.index(axis)]
+        side = int(chunk[0] if isinstance(chunk, tuple) else chunk)  # dask's may be irregular
+        sides.append(side if side < length else 1)
+    return sides[0], sides[1]
 
 
 def _whole_shape(data: Any, name: str) -> tuple[int, ...]:

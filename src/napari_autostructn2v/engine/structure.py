@@ -39,6 +39,8 @@ _SENTENCES = {
     "column offsets": "Each column has an offset of its own: whole columns are hidden.",
     "periodic": "Noise repeats every {wave} px, as mains hum or vibration gives it: ",
     "mixed": "Noise is shared by neighbours in a pattern of its own: that pattern is hidden.",
+    "scarce": "Too little of the image is data to tell how its noise is shared: one pixel is "
+    "hidden. A dark frame, repeats of one frame or an empty region would settle it.",
     "can't tell": "The image has no flat place where noise could be told from fine structure; "
     "{taken} A dark frame, repeats of one frame or an empty region would settle it.",
 }
@@ -118,7 +120,7 @@ def judge(noise: Noise, threshold: float, patch: int) -> Verdict:
     elif offsets:
         name = " and ".join(offsets)
     else:
-        name = "can't tell" if noise.doubt > 1 else "unstructured"
+        name = "can't tell" if noise.doubt > 1 or noise.scarce else "unstructured"
     verdict = Verdict(name, "", leak, bound)
     sentence = _sentence(verdict.kind, noise)
     if offsets and " with " in name:
@@ -147,6 +149,8 @@ def _round(rho: Array) -> bool:
 
 
 def _sentence(kind: str, noise: Noise) -> str:
+    if noise.scarce:
+        return _SENTENCES["scarce"]
     if kind == "can't tell":
         return _SENTENCES[kind].format(taken=_AS_STRUCTURE if noise.removed else _AS_NOISE)
     if noise.wave is None:
@@ -167,7 +171,7 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) ->
     for disks the width itself costs.
     """
     kind = verdict.kind
-    if kind == "can't tell" and not noise.removed:  # see `_AS_NOISE`
+    if kind == "can't tell" and not (noise.removed or noise.scarce):  # see `_AS_NOISE`
         kind = "isotropic"
     correlation = Correlation(noise, patch, isotropic=kind == "isotropic")
     max_lag = noise.short.shape[0] // 2

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,27 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_autostructn2v.engine.config import Stage, Training
+from napari_autostructn2v.engine.config import Budget, Stage, Training
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.masking import Masking
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.patches import Pool, Symmetry, move
+from napari_autostructn2v.engine.schedule import FEWEST, Length, Plan, Plateau
 
 Precision = Literal["float32", "bfloat16"]
 
-_WARMUP = 30  # steps at most, a quarter of all: the learning rate rises linearly
 _REPORT_SECONDS = 0.05  # progress at most 20 times a second
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
-_WATCHED_SHARE = 0.05  # of a time budget: how often the pace is looked at, and may be off by
-FEWEST = 10  # steps a time budget gives, however slow they are
+_CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
 _VALIDATION_BATCHES = 4
 _CLIP = 1.0  # norm of the gradient
+_DIVERGED = 100.0  # times the loss of a network that gives the mean of the data everywhere
 
 # Why a training ended early.
 STOPPED = "stopped"
-NOT_FINITE = "the loss is not finite; a lower learning rate may help"
-STALLED = "the validation loss no longer improves"
+CONVERGED = "the validation loss no longer improves"
+DIVERGED = "it diverged; the best weights until then are kept"
+NOTHING_LEARNED = "it diverged before anything was learned"
 
 
 def choose_device(name: str) -> torch.device:
@@ -120,9 +121,7 @@ class Task:
         image = inputs[:, None].contiguous(memory_format=torch.channels_last)
         with self._autocast():
             output = self.network(image)
-        squared = (output[:, 0].float() - target) ** 2
-        mean: Tensor = (squared * weight).sum() / weight.sum().clamp_min(1)
-        return mean
+        return _error(output[:, 0].float(), target, weight)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "float32":
@@ -131,16 +130,12 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Length:
-    """How long to train: so many steps, or as many as `seconds` turn out to leave room for."""
-
-    steps: int
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
 class Step:
-    """How far training is; `validation` only where it was just measured."""
+    """How far training is; `validation` only where it was just measured.
+
+    `total` is how many steps there will be, as far as is known: of a training that ends when it no
+    longer improves, as if it did not improve from here on. `stopped` is one of the reasons above.
+    """
 
     step: int
     total: int
@@ -156,15 +151,19 @@ def train(
     """Train `task.network` in place; what is learned is `task.average`.
 
     Yields at most 20 times a second, halfway, and after the last step. Training ends early when
-    `stop` is set, when `patience` (or the config's early stopping) runs out, or when the loss is no
-    longer finite; then the last good weights are kept and `stopped` says which it was.
+    `stop` is set, when `patience` (or the config's early stopping) runs out, or when it diverges:
+    the loss is no longer finite, or far above that of giving the mean everywhere. Then the best
+    weights that were validated are kept, or those it began with: `NOTHING_LEARNED` says that these
+    are of no use. What is kept is finite.
     """
     network, average, options = task.network, task.average, task.training
     optimizer = _optimizer(network, task.stage, options)
     good = copy.deepcopy(average.state_dict())
-    plan, schedule = _Plan(length), _Plateau(options)
+    best = validate(task, average) if task.continued else math.inf
+    worst = _DIVERGED * max(1.0, _loss_of_the_mean(task))
+    plan, schedule = Plan(length), Plateau(options)
     total_loss, counted, reported = torch.zeros((), device=task.device), 0, time.monotonic()
-    last_loss, stopped, step = math.nan, None, 0
+    stopped, step, half = None, 0, False
     network.train()
     while step < plan.steps and stopped is None:
         rate = task.stage.learning_rate * (
@@ -179,27 +178,29 @@ def train(
         total_loss, counted = total_loss + loss, counted + 1
 
         validation = None
-        if step % options.validate_every == 0 or step == plan.steps:
+        if step % options.validate_every == 0:
             validation = validate(task, average)
-            if math.isfinite(validation):
-                good = copy.deepcopy(average.state_dict())
             if schedule.update(validation) and (patience or options.early_stopping):
-                stopped = STALLED
+                stopped = CONVERGED
         if stop.is_set():
             stopped = STOPPED
+        total = min(plan.steps, schedule.end(step)) if patience else plan.steps
         # Halfway is always reported: what is decided there must not depend on the clock.
-        due = time.monotonic() - reported > _REPORT_SECONDS or step == (plan.steps + 1) // 2
-        if due or validation is not None or stopped or step == plan.steps:
+        reaches_half = not half and 2 * step >= total
+        half = half or reaches_half
+        if validation is None and (reaches_half or step == plan.steps) and not stopped:
+            validation = validate(task, average)
+        due = time.monotonic() - reported > _REPORT_SECONDS
+        if due or validation is not None or stopped:
             last_loss = float(total_loss) / counted
-            if not math.isfinite(last_loss):
-                stopped = NOT_FINITE
+            if validation is not None and validation < min(best, worst):
+                good, best = copy.deepcopy(average.state_dict()), validation
+            if not math.isfinite(last_loss) or (validation is not None and not validation <= worst):
+                stopped = NOTHING_LEARNED if best == math.inf else DIVERGED
+                average.load_state_dict(good)
+                last_loss = validation = validate(task, average)
             total_loss, counted, reported = total_loss.zero_(), 0, time.monotonic()
-            yield Step(step, plan.steps, last_loss, rate, validation, stopped)
-    finite = math.isfinite(last_loss) and all(
-        bool(value.isfinite().all()) for value in average.state_dict().values()
-    )
-    if not finite:
-        average.load_state_dict(good)
+            yield Step(step, total, last_loss, rate, validation, stopped)
     average.eval()
 
 
@@ -210,6 +211,10 @@ def _learn(
     loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if task.stage.network.batch_norm:  # of constant patches: each layer back is 300 times steeper
+        for parameter in task.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
     nn.utils.clip_grad_norm_(task.network.parameters(), _CLIP)
     optimizer.step()
     decay = task.training.ema
@@ -219,17 +224,56 @@ def _learn(
 
 def validate(task: Task, network: UNet) -> float:
     """Masked loss on fixed patches with fixed masks of the same shape."""
-    generator = torch.Generator(task.device).manual_seed(0)
     judged = copy.copy(task)
     judged.network = network
     network.eval()
     with torch.no_grad():
-        losses = [
-            judged.loss(*task.draw(task.validation, task.stage.batch_size, generator))
-            for _ in range(_VALIDATION_BATCHES)
-        ]
+        losses = [judged.loss(*batch) for batch in _held_batches(task)]
     network.train()
     return float(torch.stack(losses).mean())
+
+
+def _loss_of_the_mean(task: Task) -> float:
+    """What `validate` would give for a network that gives the mean of the data everywhere."""
+    losses = [_error(0 * target, target, weight) for _, target, weight in _held_batches(task)]
+    return float(torch.stack(losses).mean())
+
+
+def _held_batches(task: Task) -> Iterator[tuple[Tensor, ...]]:
+    generator = torch.Generator(task.device).manual_seed(0)
+    for _ in range(_VALIDATION_BATCHES):
+        yield task.draw(task.validation, task.stage.batch_size, generator)
+
+
+def _error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error over the pixels that count."""
+    mean: Tensor = ((output - target) ** 2 * weight).sum() / weight.sum().clamp_min(1)
+    return mean
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Undo what `choose_threads` chose, so that whoever chooses next has all to choose from."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:
+    """How long a share of the budget is; a time budget is what timing a step leaves of it."""
+    if budget.unit == "steps":
+        return Length(max(1, round(budget.amount * share)))
+    if budget.unit == "epochs":
+        patches = task.stage.patches_per_image * planes
+        return Length(round(budget.amount) * max(1, math.ceil(patches / task.stage.batch_size)))
+    if budget.unit == "converged":
+        return Length(_CONVERGED_STEPS)
+    start = time.monotonic()
+    pace = choose_threads(task, budget.amount * share, stop)
+    seconds = max(budget.amount * share - (time.monotonic() - start), FEWEST * pace)
+    return Length(max(FEWEST, round(seconds / pace)), seconds)
 
 
 def choose_threads(task: Task, seconds: float, stop: Stop) -> float:
@@ -271,67 +315,6 @@ def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
 def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     return kind(network.parameters(), stage.learning_rate, weight_decay=options.weight_decay)
-
-
-class _Plan:
-    """How many steps there will be, and the learning rate on the way: up, then half a cosine down.
-
-    With a time budget the number changes where the pace does: what is left of the cosine is
-    spread over the steps that still fit. Without one nothing here depends on the clock.
-    """
-
-    def __init__(self, length: Length) -> None:
-        self.steps = length.steps
-        self._warmup = max(1, min(_WARMUP, length.steps // 4))
-        self._fallen = 0.0  # how much of the cosine is behind, 0 to 1
-        self._seconds = length.seconds
-        if length.seconds is not None:
-            self._seen, self._seen_step = time.monotonic(), 0
-            self._end = self._seen + length.seconds
-            self._pace = length.seconds / length.steps
-
-    def rate(self, step: int) -> float:
-        """The learning rate after so many steps, as a share of its peak."""
-        if step < self._warmup:
-            return (step + 1) / self._warmup
-        return 0.5 * (1 + math.cos(math.pi * self._fallen))
-
-    def advance(self, step: int) -> None:
-        """Count the step just taken."""
-        if step > self._warmup:
-            self._fallen += (1 - self._fallen) / max(1, self.steps - step + 1)
-        if self._seconds is not None:
-            self._watch(step, time.monotonic(), self._seconds * _WATCHED_SHARE)
-
-    def _watch(self, step: int, now: float, interval: float) -> None:
-        """Fit the steps to the time that is left, if they would miss its end by an interval."""
-        if now - self._seen < interval:
-            return
-        # Half the old pace, so that one slow validation or preview does not change the plan.
-        self._pace = (self._pace + (now - self._seen) / (step - self._seen_step)) / 2
-        self._seen, self._seen_step = now, step
-        left = self._end - now
-        if abs((self.steps - step) * self._pace - left) > interval:
-            self.steps = max(FEWEST, step + round(max(left, interval) / self._pace))
-
-
-class _Plateau:
-    """Watches the validation loss: halves the rate at half the patience, gives up at the whole."""
-
-    def __init__(self, options: Training) -> None:
-        self._options = options
-        self._best = math.inf
-        self._waited = 0
-        self.factor = 1.0
-
-    def update(self, loss: float) -> bool:
-        if loss < self._best * (1 - self._options.min_improvement):
-            self._best, self._waited = loss, 0
-            return False
-        self._waited += 1
-        if self._waited % max(1, self._options.patience // 2) == 0:
-            self.factor /= 2
-        return self._waited >= self._options.patience
 
 
 @torch.no_grad()

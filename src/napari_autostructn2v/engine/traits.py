@@ -119,7 +119,7 @@ def _strongest(rho: Array, lines: Literal["", "rows", "columns"] = "") -> Wave:
     return Wave(1 / abs(y) if y else math.inf, 1 / abs(x) if x else math.inf, lines, slant)
 
 
-def fine_variances(tiles: Array) -> Array:
+def fine_variances(tiles: Array, valid: Array) -> Array:
     """Mean square of each tile's differences along both axes, where smooth structure hardly counts.
 
     It is proportional to the noise variance as long as the correlation is the same everywhere.
@@ -127,7 +127,11 @@ def fine_variances(tiles: Array) -> Array:
     for axis in (1, 2):
         if tiles.shape[axis] > 1:
             tiles = np.diff(tiles, axis=axis)
-    result: Array = (tiles**2).mean((1, 2))
+            valid = np.logical_and(
+                *(np.take(valid, range(i, valid.shape[axis] - 1 + i), axis) for i in (0, 1))
+            )
+    sums, counts = (tiles**2 * valid).sum((1, 2)), valid.sum((1, 2))
+    result: Array = sums / np.maximum(counts, 1)
     return result
 
 
@@ -161,11 +165,13 @@ def phases(flat: FlatTiles) -> Array:
     tiles = flat.levelled
     if min(tiles.shape[1:]) < 8 or len(tiles) < 4:
         return np.ones((2, 2))
-    total = tiles.var((1, 2))
+    total = (tiles**2).sum((1, 2)) / flat.valid.sum((1, 2))
     shares = np.empty((len(tiles), 2, 2))
     for i, (tile, (_, y, x)) in enumerate(zip(tiles, flat.places, strict=True)):
         for dy, dx in np.ndindex(2, 2):
-            shares[i, (y + dy) % 2, (x + dx) % 2] = (tile[dy::2, dx::2] ** 2).mean() / total[i]
+            count = max(int(flat.valid[i, dy::2, dx::2].sum()), 1)
+            share = (tile[dy::2, dx::2] ** 2).sum() / count / total[i]
+            shares[i, (y + dy) % 2, (x + dx) % 2] = share
     ratio = np.median(shares, axis=0)
     sure = np.abs(ratio - 1) > SURE * median_error(shares, len(tiles))
     if not (sure.any() and ratio.max() / ratio.min() > _PHASE_LEVEL):

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from napari_autostructn2v.engine.source import Source
 from napari_autostructn2v.engine.traits import Wave
+from napari_autostructn2v.engine.view import View
 
 Array = npt.NDArray[Any]
 
@@ -20,13 +21,13 @@ _TRUNCATE = 3.0  # of those scales
 
 
 def without_waves(source: Source, waves: Sequence[Wave | None]) -> Source:
-    """Give an image less its waves; the same image if there are none, or they are taken out."""
-    if isinstance(source, _WithoutWaves) or not any(wave and not wave.lines for wave in waves):
+    """Give an image less its waves; the same image if there are none."""
+    if not any(wave and not wave.lines for wave in waves):
         return source
-    return _WithoutWaves(source, waves)
+    return source.through(_WithoutWaves(source, waves), source.offset)
 
 
-class _WithoutWaves(Source):
+class _WithoutWaves(View):
     """An image less its waves: `waves` has one for each channel, or None.
 
     What is taken out is a band of 1 / (2 pi 24) = 0.007 cycles per pixel around the wave, found
@@ -34,24 +35,17 @@ class _WithoutWaves(Source):
     """
 
     def __init__(self, source: Source, waves: Sequence[Wave | None]) -> None:
-        self.__dict__.update(source.__dict__)
+        super().__init__(source)
         self._waves = tuple(waves)
 
-    def read(self, plane: int, y: slice, x: slice) -> npt.NDArray[np.float32]:
-        wave = self._waves[min(self.channel(plane), len(self._waves) - 1)]
+    def region(self, plane: int, y: slice, x: slice) -> Array:
+        wave = self._waves[min(self.source.channel(plane), len(self._waves) - 1)]
         if wave is None or wave.lines:
-            return super().read(plane, y, x)
+            return self.source.read(plane, y, x)
         halo = math.ceil(_TRUNCATE * _COHERENCE)
-        wanted, around = [], []
-        for span, length in zip((y, x), self.size, strict=True):
-            start, stop, _ = span.indices(length)
-            first = max(start - halo, 0)
-            around.append(slice(first, min(stop + halo, length)))
-            wanted.append(slice(start - first, stop - first))
-        block = super().read(plane, *around)
-        calm = block - _band(block, wave, around[0].start, around[1].start)
-        result: npt.NDArray[np.float32] = calm[tuple(wanted)].astype(np.float32, order="C")
-        return result
+        block, wanted, (top, left) = self.around(plane, y, x, halo)
+        calm = (block - _band(block, wave, top, left))[wanted]
+        return calm.astype(np.float32)
 
 
 def _band(block: Array, wave: Wave, top: int, left: int) -> Array:

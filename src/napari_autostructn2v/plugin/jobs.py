@@ -163,9 +163,9 @@ def _train(job: Train, stop: StopFlag) -> Iterator[object]:
         if isinstance(event, StageDone) and event.stopped == "stopped":
             job.sink.cut_short(event.stage)
         if isinstance(event, Finished) and event.stopped:
-            failed = yield from _tiles(
-                Apply(job.images, event.model, job.config, job.sink), onto, stop
-            )
+            wanted = event.model.available(job.config.result)
+            config = job.config.model_copy(update={"result": wanted})
+            failed = yield from _tiles(Apply(job.images, event.model, config, job.sink), onto, stop)
             event = failed or event
         yield event
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class FileTarget:
         self._low, self._high = math.inf, -math.inf
         self._open, self._written = True, False
         self._made = [folder for folder in path.parents if not folder.exists()]
-        kind = ZarrStorage if path.suffix.lower() == ".zarr" else TiffStorage
+        ome = ".ome" in (suffix.lower() for suffix in path.suffixes)
+        kind = ZarrStorage if path.suffix.lower() == ".zarr" else partial(TiffStorage, ome=ome)
         try:
             with self._disk():
                 self._temporary = hidden(path)

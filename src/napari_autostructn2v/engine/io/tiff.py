@@ -27,14 +27,14 @@ IMAGEJ_LIMIT = 2**32 - 2**24  # bytes of pixels: offsets have 32 bits
 class TiffStorage:
     """A TIFF being filled through a memory map, its `array` a view in the source's own order.
 
-    An ImageJ hyperstack where ImageJ can hold it and the name does not ask for OME, else
+    An ImageJ hyperstack where ImageJ can hold it and `ome` is not asked for, else
     OME-BigTIFF, else (64-bit integers, float16) BigTIFF with tifffile's JSON description. On disk
     the axes are TZCYX; S becomes the first of T, Z, C that is free.
     """
 
     def __init__(
         self, path: Path, axes: str, shape: tuple[int, ...], dtype: np.dtype[Any],
-        metadata: Metadata, name: str,
+        metadata: Metadata, name: str, ome: bool = False,
     ) -> None:  # fmt: skip
         import tifffile
 
@@ -42,7 +42,6 @@ class TiffStorage:
         lengths = dict(zip(self._axes, shape, strict=True))
         self._shape = tuple(lengths.get(axis, 1) for axis in AXES)
         self.order = tuple(range(len(axes)))
-        ome = ".ome.tif" in path.name.lower()
         options = _options(
             self._shape, dtype, metadata.limited_to(self._axes, self._shape[2]), name, ome
         )

@@ -97,9 +97,21 @@ class _Block(nn.Sequential):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
-            layers += [convolution, *([nn.BatchNorm2d(after)] if batch_norm else [])]
+            layers += [convolution, *([_Norm(after)] if batch_norm else [])]
             layers.append(nn.ELU(inplace=True))
         super().__init__(*layers)
+
+
+class _Norm(nn.BatchNorm2d):
+    """Batch normalisation that bears a single value, as small patches have at the lowest level."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            # One value has no spread: it is normalised by what was seen before.
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(x)
 
 
 def _blur_pool(x: Tensor) -> Tensor:
