@@ -459,3 +459,10 @@ def test_what_a_run_warns_of_is_warned_of_in_python() -> None:
 
     with pytest.warns(DenoisingWarning, match="too narrow"):
         consume(stream())
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "caf\udce9"], ids=["long", "not UTF-8"])
+def test_whatever_an_image_is_called_its_model_can_be_kept(tmp_path: Path, name: str) -> None:
+    model = trained(as_source(noisy(size=64), name=name), budget="2steps").model
+    kept = Model.load(model.save(tmp_path / "m.asn2v"))
+    assert kept.provenance["sources"] == [name[:255]]

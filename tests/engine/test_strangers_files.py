@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -352,3 +353,29 @@ def test_what_was_written_here_is_found_only_by_name(tmp_path: Path, write: Any,
 def test_the_image_of_the_demo_is_an_image(tmp_path: Path) -> None:
     files.write_tiff(tmp_path / "noisy.tif", noise(8, 9), software="")
     assert not is_ours(tmp_path / "noisy.tif")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_a_blosc_frame_that_ends_beyond_its_file_is_not_decoded(
+    tmp_path: Path, version: Any, separator: str
+) -> None:
+    path = tmp_path / "a.zarr"
+    codec: Any = zarr.codecs.BloscCodec() if version == 3 else numcodecs.Blosc()
+    key: Any = {"name": "v2" if version == 2 else "default", "separator": separator}
+    array = zarr.create_array(
+        path, shape=(2, 16, 16), chunks=(1, 8, 8), dtype="u2", zarr_format=version,
+        compressors=codec, chunk_key_encoding=key,
+    )  # fmt: skip
+    array[...] = image = noise(2, 16, 16)
+    for length in (2**24 + 1, 2**31 - 1):  # of the frame; numcodecs would read on to there
+        first = min(file for file in path.rglob("*0") if file.is_file())
+        np.testing.assert_array_equal(
+            open_source(path).read(1, slice(0, 16), slice(0, 16)), image[1]
+        )
+        content = first.read_bytes()
+        first.write_bytes(content[:12] + struct.pack("<L", length) + content[16:])
+        refused(path, f"of {length} bytes")
+        first.write_bytes(content[:10])
+        refused(path, "has 10 of")
+        first.write_bytes(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import tempfile
@@ -19,13 +18,9 @@ def serve(pipe: Any) -> None:
     """Try what the pipe names, (kind, path), and send the outcome and what is wrong with it."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from napari_autostructn2v.cli.terminal import outlets
+
     _reader("model")  # what is imported for it is not the input's time
-    told: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("napari_autostructn2v")
-    log.addHandler(handler)
-    log.propagate = False
     with tempfile.TemporaryFile() as terminal:
         os.dup2(terminal.fileno(), 1)
         os.dup2(terminal.fileno(), 2)
@@ -33,14 +28,12 @@ def serve(pipe: Any) -> None:
         while (task := pipe.recv()) is not None:
             terminal.truncate(0)
             terminal.seek(0)
-            told.clear()
-            outcome, fault = _outcome(*task)
-            if long := [text for text in told if not _is_sentence(text)]:
-                fault = fault or f"not one sentence: {long[0][:300]!r}"
+            with outlets():
+                outcome, fault = _outcome(*task)
             terminal.seek(0)
-            said = terminal.read().decode(errors="replace").strip()
-            if said and not fault:
-                fault = f"says on the terminal: {said[:300]}"
+            said = terminal.read().decode(errors="replace").splitlines()
+            if strange := [line for line in said if not line.startswith("autostructn2v: ")]:
+                fault = fault or f"says on the terminal: {strange[0][:300]}"
             pipe.send((outcome, fault))
 
 
@@ -51,7 +44,7 @@ def _outcome(kind: str, path: Path) -> tuple[str, str]:
         _reader(kind)(path)
     except InputError as error:
         text = str(error)
-        if not _is_sentence(text):
+        if len(text.splitlines()) != 1 or len(text) > _LONGEST:
             return "refused", f"not one sentence: {text[:300]!r}"
         return "refused", ""
     except Exception as error:  # noqa: BLE001 - any other is what is looked for
@@ -64,10 +57,6 @@ def _outcome(kind: str, path: Path) -> tuple[str, str]:
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in [last, *ours[::-1][:3]])
         return "error", f"{type(error).__name__}: {str(error)[:200]} ({where})"
     return "read", ""
-
-
-def _is_sentence(text: str) -> bool:
-    return len(text.splitlines()) == 1 and len(text) <= _LONGEST
 
 
 def _reader(kind: str) -> Callable[[Path], object]:

@@ -25,9 +25,11 @@ from napari_autostructn2v.engine.io.storage import Stored, check_block
 def open_zarr(path: Path, axes: str | None) -> list[Stored]:
     import zarr
 
+    from napari_autostructn2v.engine.io.zarr_store import CheckedStore
+
     _refuse_code(path)
     # What is consolidated would be a second description, and not the one looked into for code.
-    node = zarr.open(path, mode="r", use_consolidated=False)
+    node = zarr.open(CheckedStore(path), mode="r", use_consolidated=False)
     if hasattr(node, "shape"):
         names = getattr(node.metadata, "dimension_names", None) or ()
         check_block(path, node.chunks, node.dtype)
