@@ -319,6 +319,23 @@ def test_a_stopped_run_keeps_its_model(tmp_path, number):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_model_stopped_before_its_last_channel_is_not_said_to_denoise(tmp_path):
+    image = np.stack([noisy(size=256)] * 2)
+    tifffile.imwrite(tmp_path / "noisy.tif", image, imagej=True, metadata={"axes": "CYX"})
+    (tmp_path / "c.json").write_text('{"network_per_channel": true, "budget": "50000steps"}')
+    process = start(tmp_path, "run noisy.tif -o clean.tif --config c.json")
+    wait_for_line(process, "noisy channel 1: noise")
+    time.sleep(2)  # Stage 1 trains
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert "clean.stopped.asn2v; the model has no network for channel 1" in out
+    assert "autostructn2v denoise" not in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_stop_ends_a_batch_at_once(tmp_path):
     for name in ("a.tif", "b.tif"):
         tifffile.imwrite(tmp_path / name, noisy(size=256))

@@ -157,7 +157,7 @@ def run(
         else:
             sources = find_sources(inputs, chosen.axes)
             job = Job(output_paths(output, sources), extras, chosen, overwrite)
-            check_jobs([job], [*reads, *(source.path for source in sources)])
+            check_jobs([job], [*reads, *(path for source in sources for path in source.files)])
             code = job.run(sources, stop)
     raise typer.Exit(code)
 
@@ -191,7 +191,7 @@ def analyse(
     chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
     judged = read_mask(score) if score else None
     sources = find_sources(inputs, chosen.axes)
-    files = [source.path for source in sources]
+    files = [path for source in sources for path in source.files]
     check_outputs(
         files=[path for path in (report, mask_out, plot) if path],
         reads=[path for path in (*files, config, score, *chosen.files) if path],
@@ -245,7 +245,7 @@ def denoise(
         trained = Model.load(model)
         sources = find_sources(inputs, axes)
         outputs = output_paths(output, sources)
-        reads = [model, *(source.path for source in sources if source.path)]
+        reads = [model, *(path for source in sources for path in source.files)]
         check_outputs(results=outputs, reads=reads, overwrite=overwrite)
         sink = FileSink(outputs, overwrite=overwrite)
         tiles = pipeline.apply(

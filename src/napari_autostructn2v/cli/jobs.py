@@ -134,6 +134,11 @@ class Job:
         except InputError as error:
             complain(error)
             return
+        try:
+            model.networks("recommended", max(source.channels for source in sources))
+        except InputError as error:  # a channel's turn had not come
+            say(f"the model so far is kept as {path}; {error}")
+            return
         wanted = model.available(self.settings.result)
         settings = self.settings.model_copy(update={"result": wanted})
         inputs = list(dict.fromkeys(source.path for source in sources))
@@ -186,7 +191,7 @@ def run_each(
         Job([path], extras.of(stem(Path(name))) if count > 1 else extras, settings, overwrite)
         for path, name in zip(outputs, names, strict=True)
     ]
-    check_jobs(jobs, [*(source.path for source in good), *reads])
+    check_jobs(jobs, [*(path for source in good for path in source.files), *reads])
     for job, source in zip(jobs, good, strict=True):
         try:
             code = job.run([source], stop)

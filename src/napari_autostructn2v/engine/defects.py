@@ -164,8 +164,9 @@ def constant(block: Array) -> tuple[Array, list[float]]:
 def _lone(block: Array) -> int:
     """How many pixels stand alone in an area of one value, by at most two grey values beside it."""
     parts = [block[y : y + n - 2, x : x + m - 2] for n, m in [block.shape] for y, x in _AROUND]
-    alone = np.abs(block[1:-1, 1:-1] - parts[0]) <= 2 * _step(block)
-    alone &= block[1:-1, 1:-1] != parts[0]
+    middle = np.where(np.isfinite(block), block, np.nan)[1:-1, 1:-1]
+    beside = np.abs(middle - np.where(np.isfinite(parts[0]), parts[0], np.nan))
+    alone = (beside > 0) & (beside <= 2 * _step(block))
     for part in parts[1:]:
         alone &= part == parts[0]
     return int(alone.sum())
