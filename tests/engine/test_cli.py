@@ -299,6 +299,24 @@ def test_demo_writes_its_sample_and_its_picture(tmp_path):
     assert "along x" in done.stdout
 
 
+def test_mask_and_page_are_of_the_first_image_that_has_noise(tmp_path, capsys):
+    blank, good = tmp_path / "blank.tif", tmp_path / "good.tif"
+    tifffile.imwrite(blank, np.zeros((64, 64), np.uint16))
+    tifffile.imwrite(good, noisy(size=128))
+    mask, report = tmp_path / "m.tif", tmp_path / "r.json"
+    page, quick = ["--plot", str(tmp_path / "p.png")], QUICK.split()
+    for command in (
+        ["analyse", str(blank), str(good), "--mask-out", str(mask), *page],
+        ["run", str(blank), str(good), "-o", str(tmp_path / "o"), "--report", str(report), *quick],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 0, capsys.readouterr().err
+    assert tifffile.imread(mask).size > 1
+    assert (tmp_path / "p.png").exists()
+    assert (tmp_path / "r.png").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stopped_run_keeps_its_model(tmp_path, number):

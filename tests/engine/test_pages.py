@@ -120,12 +120,15 @@ def outlined(axes: Axes):
     return (*points.min(0), *points.max(0))
 
 
-def test_the_measured_places_are_outlined():
-    image = sample("nuclei", "horizontal", 256, seed=1).noisy
+@pytest.mark.parametrize("offset", [0, 1e10])
+def test_the_measured_places_are_outlined(offset):
+    image = sample("nuclei", "horizontal", 256, seed=1).noisy + np.float64(offset)
     source, finding, how = found(image)
 
-    axes = noise_page(source, finding, how).figure.axes[0]
+    figure = noise_page(source, finding, how).figure
+    axes = figure.axes[0]
 
+    assert ("less 1000000" in words(figure)) == bool(offset)
     ys, xs = finding.noise.places[:, 1], finding.noise.places[:, 2]
     expected = (xs.min(), ys.min(), xs.max() + 32, ys.max() + 32)
     np.testing.assert_allclose(outlined(axes), np.array(expected) - 0.5)

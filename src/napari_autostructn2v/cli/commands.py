@@ -173,10 +173,14 @@ def analyse(
         Path | None, path_option(metavar="R.json", help="Write what was found here.")
     ] = None,
     mask_out: Annotated[
-        Path | None, path_option(metavar="M.tif", help="Write the first image's mask, as 0 and 1.")
+        Path | None,
+        path_option(
+            metavar="M.tif", help="Write the mask of the first image with noise, as 0 and 1."
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, path_option(metavar="P.png", help="Draw the first image's noise on a page.")
+        Path | None,
+        path_option(metavar="P.png", help="Draw the noise of the first image with any on a page."),
     ] = None,
     score: Annotated[
         Path | None, path_option(metavar="MASK.tif", help="Say how well this mask would do.")
@@ -199,6 +203,7 @@ def analyse(
     )
     findings = list(analysis.analyse(sources, chosen))
     say_findings(findings)
+    first = next(finding for finding in findings if not finding.blank)
     if score and judged is not None:
         patch = chosen.stage2.patch_size
         for finding in findings:
@@ -209,12 +214,12 @@ def analyse(
         from napari_autostructn2v.engine.noise_page import noise_page
 
         if plot:
-            noise_page(sources[0], findings[0], chosen.structure).save(plot)
+            noise_page(sources[first.image], first, chosen.structure).save(plot)
 
     used = {**analysis.report(findings), "config": chosen.model_dump(mode="json")}
     wanted: list[tuple[Path | None, Write]] = [
         (report, lambda: write_json(report or Path(), used)),
-        (mask_out, lambda: write_tiff(mask_out or Path(), findings[0].mask)),
+        (mask_out, lambda: write_tiff(mask_out or Path(), first.mask)),
         (plot, draw),
     ]
     failures: list[int] = []

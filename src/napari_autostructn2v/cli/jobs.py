@@ -100,7 +100,7 @@ class Job:
             (extras.save_model, lambda: done.model.save(extras.save_model or "")),
             (extras.report, lambda: write_json(extras.report or Path(), done.report)),
             (extras.experiment, finish),
-            (extras.page, lambda: self._draw(extras.page or Path(), sources[0], done)),
+            (extras.page, lambda: self._draw(extras.page or Path(), sources, done)),
         ]
         written = write_all(wanted, failures)
         say_quality(done.report["quality"])
@@ -108,12 +108,18 @@ class Job:
         say_written([*self.outputs, *written])
         return worst(failures) if failures else DONE
 
-    def _draw(self, page: Path, source: Source, done: events.Finished) -> None:
-        """Draw the page of the first image."""
+    def _draw(self, page: Path, sources: Sequence[Source], done: events.Finished) -> None:
+        """Draw the page of the first image with noise."""
         from napari_autostructn2v.engine.glimpse import glimpse
         from napari_autostructn2v.engine.result_page import result_page
 
-        noisy, results = glimpse(source, self.outputs[0], done.model, done.report["result"])
+        index = next(
+            index
+            for index, image in enumerate(done.report["images"])
+            if any(channel["verdict"] != "no data" for channel in image["channels"])
+        )
+        source, output = sources[index], self.outputs[index]
+        noisy, results = glimpse(source, output, done.model, done.report["result"])
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 
