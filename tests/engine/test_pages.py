@@ -128,7 +128,7 @@ def test_the_measured_places_are_outlined(offset):
     figure = noise_page(source, finding, how).figure
     axes = figure.axes[0]
 
-    assert ("less 1000000" in words(figure)) == bool(offset)
+    assert ("grey value less 1" in words(figure)) == bool(offset)
     ys, xs = finding.noise.places[:, 1], finding.noise.places[:, 2]
     expected = (xs.min(), ys.min(), xs.max() + 32, ys.max() + 32)
     np.testing.assert_allclose(outlined(axes), np.array(expected) - 0.5)

@@ -199,8 +199,8 @@ def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None, offset: float) 
     axes.locator_params(axis="x", nbins=4)
     axes.ticklabel_format(useOffset=False)
     title = "Noise grows with the signal" if model.gain > 0 else "Noise against signal"
-    less = f", less {offset:.10g}" if offset else ""
-    x_label = f"grey value of a flat place{less}{x_unit}"
+    value = f"grey value less {offset:.10g}" if offset else "grey value of a flat place"
+    x_label = f"{value}{x_unit}"
     plot_frame(axes, title, x_label, f"variance, grey values squared{y_unit}")
 
 
