@@ -357,6 +357,16 @@ def test_what_is_not_finite_is_not_measured(value: float, where: str) -> None:
     assert finding.noise.sigma == pytest.approx(found(image).noise.sigma, rel=0.2)
 
 
+def test_why_none_of_several_images_can_be_measured_is_said_of_each() -> None:
+    images = {"a": np.zeros((32, 32)), "b": np.full((32, 32), np.nan), "c": np.zeros((32, 32))}
+    sources = [as_source(image, name=name) for name, image in images.items()]
+    with pytest.raises(InputError, match=r"^a, c: the image is constant .*; b: .* no finite"):
+        list(analyse(sources, Config()))
+    many = [as_source(np.full((8, 8), value), name=str(value)) for value in range(1, 8)]
+    with pytest.raises(InputError, match=r"^1: .*; 2: .*; 3: .*; and others of 7$"):
+        list(analyse(many, Config()))
+
+
 @pytest.mark.parametrize("value", [np.nan, 3.0])
 def test_images_without_noise_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="the image"):
