@@ -333,6 +333,40 @@ def test_the_event_carries_what_is_shown() -> None:
     assert not event.rho.flags.writeable
 
 
+@pytest.mark.parametrize("value", [1e20, -1e30, 1e300, float(np.finfo(np.float32).max)])
+@pytest.mark.parametrize("share", [0.001, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_too_large_to_measure_are_refused(value: float, share: float, dtype: str) -> None:
+    image = noisy().astype(dtype)
+    value = min(value, float(np.finfo(dtype).max))
+    image[np.random.default_rng(0).random(image.shape) < share] = value
+    with pytest.raises(InputError, match=r"grey values reach [\de.+]+, where noise cannot"):
+        found(image)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["rows", "columns", "half", "scattered"])
+def test_what_is_not_finite_is_not_measured(value: float, where: str) -> None:
+    image = noisy()
+    y, x = np.indices(image.shape)
+    random = np.random.default_rng(0).random(image.shape)
+    gone = {"rows": y % 2, "columns": x % 2, "half": x > 128, "scattered": random < 0.2}[where]
+    finding = found(np.where(gone, value, image).astype(np.float32))
+    assert np.isfinite(finding.noise.phases).all()
+    assert finding.noise.phases.min() > 0
+    assert finding.noise.sigma == pytest.approx(found(image).noise.sigma, rel=0.2)
+
+
+def test_why_none_of_several_images_can_be_measured_is_said_of_each() -> None:
+    images = {"a": np.zeros((32, 32)), "b": np.full((32, 32), np.nan), "c": np.zeros((32, 32))}
+    sources = [as_source(image, name=name) for name, image in images.items()]
+    with pytest.raises(InputError, match=r"^a, c: the image is constant .*; b: .* no finite"):
+        list(analyse(sources, Config()))
+    many = [as_source(np.full((8, 8), value), name=str(value)) for value in range(1, 8)]
+    with pytest.raises(InputError, match=r"^1: .*; 2: .*; 3: .*; and others of 7$"):
+        list(analyse(many, Config()))
+
+
 @pytest.mark.parametrize("value", [np.nan, 3.0])
 def test_images_without_noise_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="the image"):

@@ -299,6 +299,24 @@ def test_demo_writes_its_sample_and_its_picture(tmp_path):
     assert "along x" in done.stdout
 
 
+def test_mask_and_page_are_of_the_first_image_that_has_noise(tmp_path, capsys):
+    blank, good = tmp_path / "blank.tif", tmp_path / "good.tif"
+    tifffile.imwrite(blank, np.zeros((64, 64), np.uint16))
+    tifffile.imwrite(good, noisy(size=128))
+    mask, report = tmp_path / "m.tif", tmp_path / "r.json"
+    page, quick = ["--plot", str(tmp_path / "p.png")], QUICK.split()
+    for command in (
+        ["analyse", str(blank), str(good), "--mask-out", str(mask), *page],
+        ["run", str(blank), str(good), "-o", str(tmp_path / "o"), "--report", str(report), *quick],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 0, capsys.readouterr().err
+    assert tifffile.imread(mask).size > 1
+    assert (tmp_path / "p.png").exists()
+    assert (tmp_path / "r.png").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stopped_run_keeps_its_model(tmp_path, number):
@@ -316,6 +334,23 @@ def test_a_stopped_run_keeps_its_model(tmp_path, number):
     assert "autostructn2v denoise clean.stopped.asn2v noisy.tif -o clean.tif" in out
     assert "Traceback" not in err
     assert cli(tmp_path, "info clean.stopped.asn2v").returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_model_stopped_before_its_last_channel_is_not_said_to_denoise(tmp_path):
+    image = np.stack([noisy(size=256)] * 2)
+    tifffile.imwrite(tmp_path / "noisy.tif", image, imagej=True, metadata={"axes": "CYX"})
+    (tmp_path / "c.json").write_text('{"network_per_channel": true, "budget": "50000steps"}')
+    process = start(tmp_path, "run noisy.tif -o clean.tif --config c.json")
+    wait_for_line(process, "noisy channel 1: noise")
+    time.sleep(2)  # Stage 1 trains
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert "clean.stopped.asn2v; the model has no network for channel 1" in out
+    assert "autostructn2v denoise" not in out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -129,6 +129,19 @@ def test_rare_photons_are_data(rate: float) -> None:
     assert outliers == 0
 
 
+@pytest.mark.parametrize("background", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize("grey", [1, 40])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_the_dark_between_photons_of_bright_objects_is_data(
+    background: float, grey: int, dtype: str
+) -> None:
+    spots = np.exp(-((Y % 48 - 24) ** 2 + (X % 48 - 24) ** 2) / 18)
+    counts = np.random.default_rng(3).poisson(5 * spots + background)
+    image = (grey * counts).astype(dtype).astype(np.float32)
+    assert np.isfinite(measurable([image])[0][0]).all()
+    assert not Defects.of([image]).any
+
+
 @pytest.mark.parametrize("sigma", [0.8, 1.0, 2.0])
 def test_small_bright_objects_are_no_outliers(sigma: float) -> None:
     image = 100 + 5 * np.random.default_rng(0).standard_normal((SIZE, SIZE))

@@ -12,7 +12,12 @@ import pytest
 import tifffile
 import zarr
 
+from napari_autostructn2v.cli import main
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.sink import output_paths
 from napari_autostructn2v.engine.source import (
     as_source,
@@ -167,6 +172,34 @@ def test_a_set_in_several_files_is_opened_once(tmp_path: Path) -> None:
     assert [file.name for file, _ in open_each(tmp_path)] == ["cell_z0.ome.tif", "other.tif"]
     (alone,) = find_sources(tmp_path / "cell_z1.ome.tif")
     assert alone.shape == cells.shape
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run {0} -o {1}",
+        "run {0} -o o.tif --report {1}",
+        "run {0} -o o.tif --save-model {1} --each",
+        "analyse {0} --report {1}",
+        "analyse {0} --mask-out {1}",
+        "analyse {0} --plot {1}",
+        "denoise {model} {0} -o {1}",
+    ],
+)
+def test_no_file_of_a_set_is_replaced(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config.parse({"stage1": {"network": {"features": 4}}})
+    unit = Unit({"stage1": UNet(config.stage1.network)})
+    model = Model(config, Normalisation((0.0,), (1.0,)), (unit,)).save(tmp_path / "m.asn2v")
+    files = [tmp_path / f"z{z}.ome.tif" for z in range(3)]
+    ome_set(tmp_path, [file.name for file in files], 3)
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(SystemExit) as end:
+        main([*line.format(files[1], files[0], model=model).split(), "--overwrite"])
+    assert end.value.code == 2
+    assert "would replace the input" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_planes_that_are_only_declared_are_named_and_not_invented(tmp_path: Path) -> None:

@@ -108,9 +108,11 @@ def test_dtypes(dtype: str) -> None:
 
 
 def test_what_is_not_finite_is_kept_and_reading_copies() -> None:
-    array = np.array([[np.nan, np.inf], [-np.inf, 1e300]])
-    block = as_source(array).read(0, slice(None), slice(None))
-    np.testing.assert_array_equal(block, np.array([[np.nan, np.inf], [-np.inf, np.inf]]))
+    array = np.array([[np.nan, np.inf, -1e300], [-np.inf, 1e300, 1.0]])
+    most = np.finfo(np.float32).max
+    for image in (array, array.astype(">f8"), array.astype(np.longdouble)):
+        block = as_source(image).read(0, slice(None), slice(None))
+        np.testing.assert_array_equal(block, [[np.nan, np.inf, -most], [-np.inf, most, 1.0]])
     plain = np.zeros((2, 2), "float32")
     as_source(plain).read(0, slice(None), slice(None))[:] = 1
     assert not plain.any()

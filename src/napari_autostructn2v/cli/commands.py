@@ -157,7 +157,7 @@ def run(
         else:
             sources = find_sources(inputs, chosen.axes)
             job = Job(output_paths(output, sources), extras, chosen, overwrite)
-            check_jobs([job], [*reads, *(source.path for source in sources)])
+            check_jobs([job], [*reads, *(path for source in sources for path in source.files)])
             code = job.run(sources, stop)
     raise typer.Exit(code)
 
@@ -173,10 +173,14 @@ def analyse(
         Path | None, path_option(metavar="R.json", help="Write what was found here.")
     ] = None,
     mask_out: Annotated[
-        Path | None, path_option(metavar="M.tif", help="Write the first image's mask, as 0 and 1.")
+        Path | None,
+        path_option(
+            metavar="M.tif", help="Write the mask of the first image with noise, as 0 and 1."
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, path_option(metavar="P.png", help="Draw the first image's noise on a page.")
+        Path | None,
+        path_option(metavar="P.png", help="Draw the noise of the first image with any on a page."),
     ] = None,
     score: Annotated[
         Path | None, path_option(metavar="MASK.tif", help="Say how well this mask would do.")
@@ -191,7 +195,7 @@ def analyse(
     chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
     judged = read_mask(score) if score else None
     sources = find_sources(inputs, chosen.axes)
-    files = [source.path for source in sources]
+    files = [path for source in sources for path in source.files]
     check_outputs(
         files=[path for path in (report, mask_out, plot) if path],
         reads=[path for path in (*files, config, score, *chosen.files) if path],
@@ -199,6 +203,7 @@ def analyse(
     )
     findings = list(analysis.analyse(sources, chosen))
     say_findings(findings)
+    first = next(finding for finding in findings if not finding.blank)
     if score and judged is not None:
         patch = chosen.stage2.patch_size
         for finding in findings:
@@ -209,12 +214,12 @@ def analyse(
         from napari_autostructn2v.engine.noise_page import noise_page
 
         if plot:
-            noise_page(sources[0], findings[0], chosen.structure).save(plot)
+            noise_page(sources[first.image], first, chosen.structure).save(plot)
 
     used = {**analysis.report(findings), "config": chosen.model_dump(mode="json")}
     wanted: list[tuple[Path | None, Write]] = [
         (report, lambda: write_json(report or Path(), used)),
-        (mask_out, lambda: write_tiff(mask_out or Path(), findings[0].mask)),
+        (mask_out, lambda: write_tiff(mask_out or Path(), first.mask)),
         (plot, draw),
     ]
     failures: list[int] = []
@@ -245,7 +250,7 @@ def denoise(
         trained = Model.load(model)
         sources = find_sources(inputs, axes)
         outputs = output_paths(output, sources)
-        reads = [model, *(source.path for source in sources if source.path)]
+        reads = [model, *(path for source in sources for path in source.files)]
         check_outputs(results=outputs, reads=reads, overwrite=overwrite)
         sink = FileSink(outputs, overwrite=overwrite)
         tiles = pipeline.apply(

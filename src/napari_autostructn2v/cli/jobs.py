@@ -100,7 +100,7 @@ class Job:
             (extras.save_model, lambda: done.model.save(extras.save_model or "")),
             (extras.report, lambda: write_json(extras.report or Path(), done.report)),
             (extras.experiment, finish),
-            (extras.page, lambda: self._draw(extras.page or Path(), sources[0], done)),
+            (extras.page, lambda: self._draw(extras.page or Path(), sources, done)),
         ]
         written = write_all(wanted, failures)
         say_quality(done.report["quality"])
@@ -108,12 +108,18 @@ class Job:
         say_written([*self.outputs, *written])
         return worst(failures) if failures else DONE
 
-    def _draw(self, page: Path, source: Source, done: events.Finished) -> None:
-        """Draw the page of the first image."""
+    def _draw(self, page: Path, sources: Sequence[Source], done: events.Finished) -> None:
+        """Draw the page of the first image with noise."""
         from napari_autostructn2v.engine.glimpse import glimpse
         from napari_autostructn2v.engine.result_page import result_page
 
-        noisy, results = glimpse(source, self.outputs[0], done.model, done.report["result"])
+        index = next(
+            index
+            for index, image in enumerate(done.report["images"])
+            if any(channel["verdict"] != "no data" for channel in image["channels"])
+        )
+        source, output = sources[index], self.outputs[index]
+        noisy, results = glimpse(source, output, done.model, done.report["result"])
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 
@@ -133,6 +139,11 @@ class Job:
             model.save(path)
         except InputError as error:
             complain(error)
+            return
+        try:
+            model.networks("recommended", max(source.channels for source in sources))
+        except InputError as error:  # a channel's turn had not come
+            say(f"the model so far is kept as {path}; {error}")
             return
         wanted = model.available(self.settings.result)
         settings = self.settings.model_copy(update={"result": wanted})
@@ -186,7 +197,7 @@ def run_each(
         Job([path], extras.of(stem(Path(name))) if count > 1 else extras, settings, overwrite)
         for path, name in zip(outputs, names, strict=True)
     ]
-    check_jobs(jobs, [*(source.path for source in good), *reads])
+    check_jobs(jobs, [*(path for source in good for path in source.files), *reads])
     for job, source in zip(jobs, good, strict=True):
         try:
             code = job.run([source], stop)

@@ -28,6 +28,7 @@ from napari_autostructn2v.engine.rings import ring_mask
 from napari_autostructn2v.engine.sampling import Spot, read_blocks, sample_blocks, spots
 from napari_autostructn2v.engine.source import Source, open_source
 from napari_autostructn2v.engine.structure import SINGLE_PIXEL, Verdict, judge, leak_mask, union
+from napari_autostructn2v.engine.words import listed
 
 Array = npt.NDArray[Any]
 
@@ -190,9 +191,11 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
 
 def nothing_to_measure(reasons: Mapping[str, str]) -> str:
     """Say of images by name why there is no noise in any of them."""
-    names = list(reasons)
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}: {reasons[names[0]]}"
+    alike: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        alike.setdefault(why, []).append(name)
+    said = [f"{listed(names, _NAMED)}: {why}" for why, names in alike.items()]
+    return "; ".join(said[:_NAMED]) + (f"; and others of {len(reasons)}" if said[_NAMED:] else "")
 
 
 def _blank(

@@ -26,6 +26,7 @@ _REPEATED = 8  # times: an extreme value that stands for nothing
 _CLOSE = 0.01  # of a value's pixels: so many others near it are none
 _EXTREMES = 4  # such values at each end
 _SAMPLED = 2**16  # pixels that scales are told from
+_AROUND = tuple((y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1))
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,22 @@ def constant(block: Array) -> tuple[Array, list[float]]:
             float(same[pair].mean()) if pair.any() else 0.0
             for same, pair in zip(alike, pairs, strict=True)
         )
+        if (lone := _lone(block)) >= _REPEATED:  # scattered photons, dark around them
+            chance = max(chance, (1 - min(lone / int(area.sum()), 1.0)) ** 2)
         if chance ** (side**2 / 2) * block.size < _BY_CHANCE:
             return _all_of(area, block)
     return np.zeros(block.shape, bool), []
+
+
+def _lone(block: Array) -> int:
+    """How many pixels stand alone in an area of one value, by at most two grey values beside it."""
+    parts = [block[y : y + n - 2, x : x + m - 2] for n, m in [block.shape] for y, x in _AROUND]
+    middle = np.where(np.isfinite(block), block, np.nan)[1:-1, 1:-1]
+    beside = np.abs(middle - np.where(np.isfinite(parts[0]), parts[0], np.nan))
+    alone = (beside > 0) & (beside <= 2 * _step(block))
+    for part in parts[1:]:
+        alone &= part == parts[0]
+    return int(alone.sum())
 
 
 def _all_of(area: Array, block: Array) -> tuple[Array, list[float]]:
@@ -216,14 +230,18 @@ def _excess(block: Array) -> Array:
     return excess
 
 
+def _step(block: Array) -> float:
+    """The least difference between two grey values."""
+    values = block[np.isfinite(block)]
+    steps = np.diff(np.unique(values[:: max(1, len(values) // _SAMPLED)].astype(float)))
+    return float(steps.min()) if len(steps) else 0.0
+
+
 def _scale(block: Array) -> float:
     """Standard deviation of a pixel's excess, and at least the step between grey values."""
-    finite = np.isfinite(block)
+    step, finite = _step(block), np.isfinite(block)
     stride = max(1, int(finite.sum()) // _SAMPLED)
-    values = block[finite][::stride].astype(float)
-    steps = np.diff(np.unique(values))
-    step = float(steps.min()) if len(steps) else 0.0
-    if min(block.shape) < 3 or not len(values):
+    if min(block.shape) < 3 or not finite.any():
         return step
     excess = _excess(block)[finite][::stride]
     return max(1.4826 * float(np.median(np.abs(excess - np.median(excess)))), step)

@@ -27,20 +27,21 @@ def glimpse(
     """The middle of an image's first plane, and what each stage made of it.
 
     That of the stage `result` is read from the file that was written; those of the others, which
-    were not, are computed again.
+    were not, are computed again. All are float64, which holds any offset.
     """
     (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
     y, x = slice(y0, y1), slice(x0, x1)
     results: dict[StageName, Array] = {}
-    seen = mended([source])[0].seen(model.waves)
+    (whole,) = mended([source])
+    seen = whole.seen(model.waves)
     for stage in model.stages:
         if stage == result:
             with open_source(written) as file:  # whatever its axes' order, the first plane is it
-                results[stage] = file.read(0, y, x)
+                results[stage] = file.stored(0, y, x).astype(float)
             continue
-        image = np.empty((y1 - y0, x1 - x0), np.float32)
+        image = np.empty((y1 - y0, x1 - x0))
         network = model.unit(source.channel(0)).network(stage)
-        for (rows, columns), block, _ in denoise_plane(
+        for part, block, _ in denoise_plane(
             network,
             seen,
             0,
@@ -49,9 +50,11 @@ def glimpse(
             torch.device("cpu"),
             region=region,
         ):
-            image[rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0] = block
+            (top, bottom), (left, right) = part
+            block = whole.restored(0, part, block, not model.config.replace_outliers)
+            image[top - y0 : bottom - y0, left - x0 : right - x0] = block
         results[stage] = image
-    return source.read(0, y, x), results
+    return source.stored(0, y, x).astype(float), results
 
 
 def _middle(length: int) -> tuple[int, int]:

@@ -48,6 +48,8 @@ def levelled(sources: Sequence[Source]) -> list[Source]:
 
 
 def _loses(level: float, noise: float) -> bool:
+    if abs(level) >= float(np.finfo(np.float32).max):
+        return False  # refused wherever noise is measured
     return float(np.spacing(np.float32(abs(level)))) > _FINE * noise
 
 
@@ -98,6 +100,4 @@ class _Less(View):
         self._offset = offset
 
     def region(self, plane: int, y: slice, x: slice) -> Array:
-        block = _difference(self.source.stored(plane, y, x), self._offset)
-        with np.errstate(over="ignore"):
-            return block.astype(np.float32)
+        return _difference(self.source.stored(plane, y, x), self._offset)

@@ -30,6 +30,7 @@ from napari_autostructn2v.engine.figure import (
     show,
 )
 from napari_autostructn2v.engine.flat import FlatTiles, Surface, all_tiles, flat_tiles
+from napari_autostructn2v.engine.levels import levelled
 from napari_autostructn2v.engine.noise import Noise
 from napari_autostructn2v.engine.sampling import Spot, read_blocks
 from napari_autostructn2v.engine.source import Source
@@ -50,6 +51,7 @@ def noise_page(source: Source, finding: Finding, how: Structure) -> Page:
 
     The blocks that were looked at are read again, and nothing else.
     """
+    (source,) = levelled([source])
     channel = f", channel {finding.channel}" if source.channels > 1 else ""
     title = f"Noise of {finding.name}{channel}: {finding.verdict.name}"
     page = Page(_WIDTH, _HEIGHT, title, [finding.verdict.sentence, *finding.remarks()])
@@ -61,7 +63,7 @@ def noise_page(source: Source, finding: Finding, how: Structure) -> Page:
     heat_map(page.axes(8.2, 0.45, 2.85, 2.85), page.axes(11.12, 0.45, 0.1, 2.85), noise.rho, mask)
     _spectrum(page.axes(12.45, 0.45, 2.85, 2.85), page.axes(15.37, 0.45, 0.1, 2.85), noise)
     _profiles(page.axes(8.2, 4.45, 3.3, 1.25), page.axes(8.2, 6.3, 3.3, 1.25), noise, mask)
-    _variance(page.axes(12.6, 4.45, 3.05, 3.1), noise, tiles)
+    _variance(page.axes(12.6, 4.45, 3.05, 3.1), noise, tiles, source.offset)
     return page
 
 
@@ -170,14 +172,15 @@ def _profiles(upper: Axes, lower: Axes, noise: Noise, mask: Array) -> None:
     lower.set_xlabel("px apart; shaded: hidden; bars: 95 %", fontsize=11, color=SOFT)
 
 
-def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None) -> None:
+def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None, offset: float) -> None:
     """Draw the variance of each tile over its mean grey value, with the line that was fitted."""
     model = noise.variance
     low, high = model.signal
     top = model.read
     means = variances = np.zeros(0)
     if tiles is not None:
-        means, variances = tiles.means, tiles.levelled.var((1, 2))
+        means = tiles.means
+        variances = (tiles.levelled**2).sum((1, 2)) / tiles.valid.sum((1, 2))
         low, high = float(means.min()), float(means.max())
         top = max(top, float(np.quantile(variances, 0.98)))
     elif not np.isfinite([low, high]).all():
@@ -196,7 +199,8 @@ def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None) -> None:
     axes.locator_params(axis="x", nbins=4)
     axes.ticklabel_format(useOffset=False)
     title = "Noise grows with the signal" if model.gain > 0 else "Noise against signal"
-    x_label = f"grey value of a flat place{x_unit}"
+    value = f"grey value less {offset:.10g}" if offset else "grey value of a flat place"
+    x_label = f"{value}{x_unit}"
     plot_frame(axes, title, x_label, f"variance, grey values squared{y_unit}")
 
 

@@ -107,11 +107,11 @@ def check_measurable(blocks: Sequence[Array]) -> None:
     finite = [values for block in blocks if (values := block[np.isfinite(block)]).size]
     if not finite:
         raise InputError("the image holds no finite value (all NaN or infinite)")
-    if all(np.ptp(values) == 0 for values in finite):
+    largest = max(float(np.abs(values).max()) for values in finite)
+    if largest < _LARGEST and all(values.min() == values.max() for values in finite):
         raise InputError(
             f"the image is constant (every pixel is {finite[0][0]:g}): there is no noise to remove"
         )
-    largest = max(float(np.abs(values).max()) for values in finite)
     if not _SMALLEST < largest < _LARGEST:
         raise InputError(
             f"the image's grey values reach {largest:.2g}, where noise cannot be measured: set "

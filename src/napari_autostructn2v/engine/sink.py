@@ -163,7 +163,7 @@ def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
 
 
 def _files(*sources: Source) -> list[Path]:
-    return [source.path for source in sources if source.path is not None]
+    return [path for source in sources for path in source.files]
 
 
 def _file_name(source: Source) -> str:

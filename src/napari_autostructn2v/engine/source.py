@@ -97,6 +97,11 @@ class Source:
         self._data = data
 
     @property
+    def files(self) -> list[Path]:
+        """All that is read: the file, and the others of its set."""
+        return [path for path in (self.path, *self.set_files) if path is not None]
+
+    @property
     def transposed(self) -> bool:
         """Whether X is stored before Y."""
         return self.axes.index("X") < self.axes.index("Y")
@@ -123,7 +128,7 @@ class Source:
         return tuple(where[axis] for axis in self.axes)
 
     def read(self, plane: int, y: slice, x: slice) -> npt.NDArray[np.float32]:
-        """Read a region as a new (Y, X) array; NaN and infinities are kept.
+        """Read a region as a new (Y, X) array; NaN and infinities are kept, and none are made.
 
         Raises
         ------
@@ -132,7 +137,11 @@ class Source:
         """
         block = self.stored(plane, y, x)
         with np.errstate(over="ignore", invalid="ignore"):
-            return block.astype(np.float32, order="C")
+            result = block.astype(np.float32, order="C")
+        if block.dtype.kind == "f" and block.dtype.itemsize > result.itemsize:
+            most = np.finfo(np.float32).max
+            np.copyto(result, np.sign(result) * most, where=np.isinf(result) & np.isfinite(block))
+        return result
 
     def stored(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
         """The same in the type that it has."""

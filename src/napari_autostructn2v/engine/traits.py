@@ -169,8 +169,9 @@ def phases(flat: FlatTiles) -> Array:
     shares = np.empty((len(tiles), 2, 2))
     for i, (tile, (_, y, x)) in enumerate(zip(tiles, flat.places, strict=True)):
         for dy, dx in np.ndindex(2, 2):
-            count = max(int(flat.valid[i, dy::2, dx::2].sum()), 1)
-            share = (tile[dy::2, dx::2] ** 2).sum() / count / total[i]
+            count = int(flat.valid[i, dy::2, dx::2].sum())
+            squares = (tile[dy::2, dx::2] ** 2).sum()
+            share = squares / count / total[i] if count else 1.0
             shares[i, (y + dy) % 2, (x + dx) % 2] = share
     ratio = np.median(shares, axis=0)
     sure = np.abs(ratio - 1) > SURE * median_error(shares, len(tiles))
