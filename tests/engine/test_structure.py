@@ -237,6 +237,11 @@ def test_a_narrow_mask_leaks_and_is_told_where_to_grow(horizontal: Noise) -> Non
     assert "to the left and right" in across.advice
 
 
+def test_what_gets_past_the_best_mask_is_told(horizontal: Noise) -> None:
+    found = score(horizontal, SINGLE_PIXEL, OPTIONS, PATCH, SINGLE_PIXEL)
+    assert found.advice.startswith(f"{found.leak:.0%} of the noise gets past it, and past any")
+
+
 def test_advice_for_other_kinds() -> None:
     assert "above and below" in scored(planted("vertical", 4), SINGLE_PIXEL).advice
     assert "around it" in scored(planted("isotropic", 4), SINGLE_PIXEL).advice

@@ -79,6 +79,19 @@ def test_a_measurement_gives_the_mask_and_judges_others(script):
     assert "strength" in session.measured.remarks
 
 
+def test_of_each_image_is_told_what_else_is_known(script):
+    hot = NOISY.copy()
+    hot[::16, ::16] = 30 * NOISY.max()
+    images = {"blank": np.ones_like(NOISY), "cells": NOISY, "hot": hot}
+    layers = [Image(pixels, name=name) for name, pixels in images.items()]
+    script.session.set_images([snapshot(layer) for layer in layers])
+    script.measure()
+    cells, hot = script.session.measured.remarks.splitlines()
+    assert cells.startswith("cells C0: Its strength is")
+    assert hot.startswith("hot C0: Its strength is")
+    assert "hot or dead" in hot
+
+
 @pytest.mark.parametrize(
     "options",
     [Structure(leak_threshold=0.5), Structure(max_lag=3), Structure(extractor="ring")],

@@ -62,10 +62,15 @@ def remove_the_results(viewer, dock):
         viewer.layers.remove(f"cells Stage {stage}")
 
 
+def replace_the_pixels(viewer, dock):
+    viewer.layers["cells"].data = PIXELS + 1
+
+
 LEFT = {
     "another image denoised": apply_to_another,
     "another result looked at": apply_and_choose_the_first,
     "a result of no training": apply_to_the_same,
+    "other pixels in the image": replace_the_pixels,
     "no result": remove_the_results,
     "no layer": lambda viewer, dock: viewer.layers.clear(),
     "another array": lambda viewer, dock: viewer.layers.remove("cells"),
@@ -137,6 +142,15 @@ def test_each_warning_is_kept_until_another_image_is_chosen(open_dock, denoise, 
     assert dock.panels.train.message.text() == "Note: First.\nNote: Second."
     viewer.add_image(PIXELS + 1, name="b")
     qtbot.waitUntil(lambda: dock.panels.train.message.isHidden())
+
+
+def test_a_run_stopped_before_it_made_anything_is_not_to_be_compared(open_dock, denoise):
+    def nothing(job):
+        return lambda stop: iter([events.Finished(None, stopped=True)])
+
+    _viewer, dock = open_dock(nothing, PIXELS)
+    denoise(dock)
+    assert dock.panels.result.note.isHidden()
 
 
 def test_an_error_is_of_the_image_it_was_met_on(open_dock, denoise, fake_engine, qtbot):
@@ -216,6 +230,16 @@ def test_more_layers_may_be_selected_after_the_tick(open_dock):
     assert [image.name for image in inputs.images()] == ["b", "cells"]
     viewer.layers.remove("cells")
     assert "Select more" not in inputs.image_note.text(), "there are no more"
+
+
+def test_of_all_that_is_selected_results_are_not_meant(judged):
+    viewer, dock, _engine = judged
+    inputs = dock.panels.inputs
+    assert inputs.several.isHidden(), "there is one image"
+    viewer.add_image(PIXELS, name="b")
+    viewer.layers.select_all()
+    inputs.several.click()
+    assert [image.name for image in inputs.images()] == ["b", "cells"]
 
 
 def test_a_result_is_not_taken_for_the_image_when_that_is_removed(judged):

@@ -188,7 +188,8 @@ class Course:
         self.quality = {"recommended": self.unit.best}
         steps = self.history[self.unit.best]["steps"]
         yield events.Warning(
-            f"Stopped: the result is that of {STAGE_TITLES[self.unit.best]} after {steps} steps."
+            f"Stopped: the result is that of {STAGE_TITLES[self.unit.best]} after {steps} "
+            f"step{'s' * (steps != 1)}."
         )
 
     def _judge(self, finding: Finding) -> Judge:

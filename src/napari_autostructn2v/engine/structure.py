@@ -249,6 +249,8 @@ def score(
         advice = f"{leak:.0%} of the noise gets past it. {_missing(correlation, mask, limit)}"
     elif error_db > _COSTLY:
         advice = f"It hides more than it must, at a cost of about {error_db:.1f} dB."
+    elif leak > max(options.leak_threshold, 0.01):
+        advice = f"{leak:.0%} of the noise gets past it, and past any mask that would be found."
     else:
         advice = "The noise does not get past it."
     return Score(leak, bound, error_db, int(mask.sum()), advice)

@@ -77,10 +77,11 @@ class Canvas(QObject):
         if self._adds_noise:
             self.noise.hide()
 
-    def judge(self, report: Mapping[str, Any]) -> None:
-        """Note what the present run says of its results."""
-        if self._sink is not None:
-            self.comparison.judge(self._sink.layers, report)
+    def judge(self, report: Mapping[str, Any]) -> bool:
+        """Note what the present run says of its results; gives whether there are any."""
+        results = [] if self._sink is None else self._sink.layers
+        self.comparison.judge(results, report)
+        return bool(results)
 
     def finish(self) -> list[Path]:
         """Show the results a last time, of each image the final one; gives their files."""

@@ -313,8 +313,7 @@ class DenoiseDock(QWidget):
                 note = panels.result.note if applied else panels.train.message
                 note.add(f"Note: {event.message}", self._while_chosen())
             case Finished():
-                if isinstance(self.session.job, Train):
-                    self.canvas.judge(event.report)
+                if isinstance(self.session.job, Train) and self.canvas.judge(event.report):
                     if event.stopped:
                         said = "Not judged: the run was stopped. Compare it yourself."
                         panels.result.note.add(said, self._while_chosen())
@@ -367,7 +366,7 @@ class DenoiseDock(QWidget):
         pair = comparison.pair
         comparing = pair is not None, comparison.curtain is not None
         self.panels.update_buttons(comparing=comparing, session=self.session)
-        self.panels.show_card(self.session, pair and pair.report, pair and pair.source)
+        self.panels.show_card(self.session, pair)
         if not (self.is_running or self._account()):
             self.panels.train.reset()
             self._account = always

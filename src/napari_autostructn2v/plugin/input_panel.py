@@ -137,8 +137,8 @@ class InputPanel(QWidget):
         self.image_note = Note("image_note")
         self.several = QCheckBox("and all selected layers")
         self.several.setToolTip(
-            "Train one model on all image layers that are selected in the layer list now, and "
-            "denoise them all; they may be of different size"
+            "Train one model on all images that are selected in the layer list now, and denoise them "
+            "all; they may be of different size"
         )
         self.region_box = _combo(
             "What to train on, analyse and preview: the whole layer, the part in view, or the "
@@ -237,7 +237,8 @@ class InputPanel(QWidget):
             self._on_several(True)
 
     def _selected(self) -> list[Image]:
-        return [layer for layer in self._layers if layer in self._viewer.layers.selection]
+        """Of all that is selected, the images that were opened: results are not meant."""
+        return [layer for layer in _opened(self._layers) if layer in self._viewer.layers.selection]
 
     def _on_image(self) -> None:
         self.update_notes()
@@ -255,7 +256,8 @@ class InputPanel(QWidget):
 
     def update_notes(self) -> None:
         """Say what is chosen, or why it can't be used."""
-        self.several.setVisible(len(self._layers) > 1)
+        more = set(_opened(self._layers)) - {self.layer}
+        self.several.setVisible(bool(more))
         self._error = ""
         images: list[LayerSnapshot] = []
         try:
@@ -265,7 +267,7 @@ class InputPanel(QWidget):
         nothing = _CHOOSE if self._layers else _OPEN
         lines = [describe(images[0])] if images else [self._error or nothing]
         lines += [f"and {image.name}   {describe(image)}" for image in images[1:]]
-        if self.several.isChecked() and len(images) == 1 < len(self._layers):
+        if self.several.isChecked() and len(images) == 1 and more:
             lines.append("Select more in the layer list.")
         self.image_note.say("\n".join(lines))
         self.planes.setVisible(any(set(image.axes) & set("TZS") for image in images))
@@ -281,9 +283,14 @@ def _signals(layer: Any) -> list[Any]:
     return [getattr(layer.events, name) for name in names]
 
 
+def _opened(layers: list[Image]) -> list[Image]:
+    """Those that are not results."""
+    return [layer for layer in layers if KIND not in layer.metadata]
+
+
 def _newest(layers: list[Image]) -> Image | None:
     """Find the image that was opened last, one that can be seen if any can; never our own."""
-    opened = [layer for layer in layers if KIND not in layer.metadata]
+    opened = _opened(layers)
     seen = [layer for layer in opened if layer.visible]
     return next((found[-1] for found in (seen, opened) if found), None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +36,20 @@ class Measured:
     @property
     def sentence(self) -> str:
         """The verdict in words; channels and images one by one where they differ."""
-        if len({finding.verdict.sentence for finding in self.findings}) == 1:
-            return self.findings[0].verdict.sentence
-        lines = [f"{self._place(f)}: {f.verdict.sentence}" for f in self.findings[:_ONE_BY_ONE]]
-        more = len(self.findings) - len(lines)
-        return "\n".join(lines + [f"and {more} more"] * (more > 0))
+        return self._lines({finding: finding.verdict.sentence for finding in self.findings})
 
     @property
     def remarks(self) -> str:
-        """What else a microscopist should know; of the first image and channel."""
-        first = self.findings[0]
-        return " ".join([f"Its strength is {first.noise.sigma:.3g} grey values.", *first.remarks()])
+        """What else a microscopist should know, of each image and channel that has noise."""
+        return self._lines(
+            {
+                finding: " ".join(
+                    [f"Its strength is {finding.noise.sigma:.3g} grey values.", *finding.remarks()]
+                )
+                for finding in self.findings
+                if not finding.blank
+            }
+        )
 
     def extract(self, options: Structure) -> Array:
         """The mask by other options than those the noise was measured with."""
@@ -69,6 +72,14 @@ class Measured:
     def is_of(self, parts: Sequence[LayerSnapshot]) -> bool:
         """Whether these are the pixels that were measured."""
         return same_images(self.parts, parts)
+
+    def _lines(self, said: Mapping[Finding, str]) -> str:
+        """One line where the same is said of all; else one for each, as far as there is room."""
+        if len(set(said.values())) <= 1:
+            return next(iter(said.values()), "")
+        lines = [f"{self._place(finding)}: {text}" for finding, text in said.items()]
+        more = len(lines) - _ONE_BY_ONE
+        return "\n".join(lines[:_ONE_BY_ONE] + [f"and {more} more"] * (more > 0))
 
     def _place(self, finding: Finding) -> str:
         channel = f"C{finding.channel}"

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_autostructn2v.engine.config import Structure
+from napari_autostructn2v.plugin.comparison import Pair
 from napari_autostructn2v.plugin.fields import fields
 from napari_autostructn2v.plugin.fold import Fold
 from napari_autostructn2v.plugin.form import ConfigForm
@@ -17,6 +18,7 @@ from napari_autostructn2v.plugin.mask_editor import MaskEditor
 from napari_autostructn2v.plugin.model_panel import ModelPanel
 from napari_autostructn2v.plugin.noise_panel import NoisePanel
 from napari_autostructn2v.plugin.note import Note
+from napari_autostructn2v.plugin.reading import is_same
 from napari_autostructn2v.plugin.result_panel import ResultPanel
 from napari_autostructn2v.plugin.session import Session
 from napari_autostructn2v.plugin.settings import Settings
@@ -187,16 +189,16 @@ class Panels(QScrollArea):
         config = self.form.config() if self.form.is_valid else trained.model.config
         self.model.batch.set_model(trained.model, trained.name, config)
 
-    def show_card(self, session: Session, report: object, image: object) -> None:
-        """Judge the result that is looked at: of the layer `image`, by a training's `report`.
+    def show_card(self, session: Session, pair: Pair | None) -> None:
+        """Judge the result that is looked at, by the report of its training.
 
-        There is no card if that is another image than the chosen one, or not of the present model.
+        There is no card if it is not of the chosen images as they are now, or of the present model.
         """
-        trained, chosen = session.trained, [known.layer() for known in session.images]
-        if trained and report is trained.report and image in chosen:
-            self.result.card.show_quality(trained.report.get("quality", {}), trained.of)
-        else:
-            self.result.card.show_quality({})
+        trained, quality, of = session.trained, {}, ""
+        if trained and pair and pair.report is trained.report:
+            if any(is_same(pair.image, chosen) for chosen in session.images):
+                quality, of = trained.report.get("quality", {}), trained.of
+        self.result.card.show_quality(quality, of)
 
 
 def _stages(stages: tuple[str, ...]) -> str:
