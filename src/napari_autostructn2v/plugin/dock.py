@@ -313,10 +313,10 @@ class DenoiseDock(QWidget):
                 note = panels.result.note if applied else panels.train.message
                 note.add(f"Note: {event.message}", self._while_chosen())
             case Finished():
-                if isinstance(self.session.job, Train) and self.canvas.judge(event.report):
-                    if event.stopped:
-                        said = "Not judged: the run was stopped. Compare it yourself."
-                        panels.result.note.add(said, self._while_chosen())
+                trained = isinstance(self.session.job, Train)
+                if trained and self.canvas.judge(event.report) and event.stopped:
+                    said = "Not judged: the run was stopped. Compare it yourself."
+                    panels.result.note.add(said, self._while_chosen())
                 self._turn_to("result")
             case Failed():
                 part = "model" if keeps else "train"

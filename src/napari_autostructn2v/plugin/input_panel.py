@@ -137,8 +137,8 @@ class InputPanel(QWidget):
         self.image_note = Note("image_note")
         self.several = QCheckBox("and all selected layers")
         self.several.setToolTip(
-            "Train one model on all images that are selected in the layer list now, and denoise them "
-            "all; they may be of different size"
+            "Train one model on all images that are selected in the layer list now, and denoise "
+            "them all; they may be of different size"
         )
         self.region_box = _combo(
             "What to train on, analyse and preview: the whole layer, the part in view, or the "

@@ -194,11 +194,16 @@ class Panels(QScrollArea):
 
         There is no card if it is not of the chosen images as they are now, or of the present model.
         """
-        trained, quality, of = session.trained, {}, ""
-        if trained and pair and pair.report is trained.report:
-            if any(is_same(pair.image, chosen) for chosen in session.images):
-                quality, of = trained.report.get("quality", {}), trained.of
-        self.result.card.show_quality(quality, of)
+        trained = session.trained
+        if (
+            trained
+            and pair
+            and pair.report is trained.report
+            and any(is_same(pair.image, chosen) for chosen in session.images)
+        ):
+            self.result.card.show_quality(trained.report.get("quality", {}), trained.of)
+        else:
+            self.result.card.show_quality({})
 
 
 def _stages(stages: tuple[str, ...]) -> str:
