@@ -367,6 +367,7 @@ def test_the_quality_card_and_the_recommended_result_are_shown(open_dock, denois
     assert not dock.panels.result.card.isHidden()
     assert viewer.layers["cells Stage 1"].visible
     assert not viewer.layers["cells Stage 2"].visible
+    assert viewer.layers.selection.active is viewer.layers["cells Stage 1"], "it is compared"
 
 
 def test_contrast_is_linked_and_results_are_compared(open_dock, denoise):

@@ -105,6 +105,7 @@ class LayerSink(QObject):
         What the engine has left open is taken away. Gives the results that are there.
         """
         self._timer.stop()
+        selection = self._viewer.layers.selection
         for target in [target for target in self._targets if target.state == "open"]:
             self._remove_result(target)
         shown = [target for target in self._targets if target.layer in self._viewer.layers]
@@ -116,6 +117,8 @@ class LayerSink(QObject):
             self._show_anew(target)
             target.layer.refresh()
             target.layer.visible = target is best
+            if selection.active is target.layer:  # what is shown is what is compared
+                selection.active = best.layer
         self._targets.clear()
         return shown
 
