@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_autostructn2v import Config
-from napari_autostructn2v.engine.sink import ArraySink
+from napari_autostructn2v.engine.data.sink import ArraySink
 
 if TYPE_CHECKING:
     from napari_autostructn2v import events

@@ -35,7 +35,7 @@ def in_viewer(budget: str) -> dict[str, np.ndarray | float]:
     from qtpy.QtCore import QEventLoop, Qt, QTimer
 
     from napari_autostructn2v.engine.events import Failed, Preview, StageDone
-    from napari_autostructn2v.plugin import settings
+    from napari_autostructn2v.plugin.runs import settings
 
     fresh = Path(tempfile.mkdtemp(), "settings.json")  # not the user's
     settings.settings_file = lambda: fresh

@@ -24,14 +24,14 @@ import numpy as np
 import tifffile
 
 from common import DATA, have_data, head, row, train
-from napari_autostructn2v.engine.analysis import analyse
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.defects import measurable
+from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.flat import TILE, remove_plane
-from napari_autostructn2v.engine.noise import Noise, measure, measure_repeats
-from napari_autostructn2v.engine.source import as_source
-from napari_autostructn2v.engine.structure import judge
+from napari_autostructn2v.engine.mask.analysis import analyse
+from napari_autostructn2v.engine.mask.structure import judge
+from napari_autostructn2v.engine.noise.flat_tiles import TILE, remove_plane
+from napari_autostructn2v.engine.noise.measure import Noise, measure, measure_repeats
 from napari_autostructn2v.engine.synthetic import (
     NoiseKind,
     Scene,

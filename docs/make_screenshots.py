@@ -28,8 +28,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.events import Progress
-from napari_autostructn2v.plugin import sample_data, settings
+from napari_autostructn2v.plugin import sample_data
 from napari_autostructn2v.plugin.dock import DenoiseDock
+from napari_autostructn2v.plugin.runs import settings
 
 IMAGES = Path(__file__).parent / "images"
 SIZE, SMALL = (1280, 720), (1024, 600)

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_autostructn2v.engine.analysis import (
+from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.sampling import Spot, sample_blocks, spots
+from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.mask.analysis import (
     Finding,
     analyse,
     combine,
@@ -18,10 +22,6 @@ from napari_autostructn2v.engine.analysis import (
     neighbours,
     report,
 )
-from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.sampling import Spot, sample_blocks, spots
-from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 
 LAG = 20

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_autostructn2v.engine import events, naming
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files, plan
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data import naming
+from napari_autostructn2v.engine.data.naming import distinct
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model, Unit
-from napari_autostructn2v.engine.naming import distinct
+from napari_autostructn2v.engine.model.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 NOISY = sample("nuclei", "horizontal", size=64, seed=1).noisy
 

@@ -7,9 +7,9 @@ import errno
 import numpy as np
 import pytest
 
-from napari_autostructn2v.engine.board import Board
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.train import Step
+from napari_autostructn2v.engine.training.loop import Step
+from napari_autostructn2v.engine.training.tensorboard import Board
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import course, events, guard, train
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine import lifecycle as guard
 from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.errors import first_line
+from napari_autostructn2v.engine.inference.predict import on_device
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import apply, run
-from napari_autostructn2v.engine.predict import on_device
-from napari_autostructn2v.engine.sink import ArraySink
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training import loop as train
+from napari_autostructn2v.engine.training import stages as course
 
 STAGE = {"network": {"features": 4, "depth": 1}, "patch_size": 32, "batch_size": 4}
 IMAGE = sample("nuclei", "horizontal", size=96, psnr=18.0).noisy

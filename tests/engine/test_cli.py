@@ -21,7 +21,7 @@ from napari_autostructn2v.cli.display import say_quality
 from napari_autostructn2v.cli.jobs import stop_flag
 from napari_autostructn2v.cli.options import Measuring
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.model.model import Model
 from napari_autostructn2v.engine.synthetic import sample
 
 COMMAND = [sys.executable, "-m", "napari_autostructn2v"]
@@ -392,7 +392,7 @@ def test_what_fails_beside_a_result_costs_only_itself(tmp_path, monkeypatch, cap
         raise OSError(errno.ENOSPC, "No space left on device", "there")
 
     monkeypatch.setattr("napari_autostructn2v.cli.jobs.write_json", fail)
-    monkeypatch.setattr("napari_autostructn2v.engine.experiment.Experiment.observe", fail)
+    monkeypatch.setattr("napari_autostructn2v.engine.reporting.experiment.Experiment.observe", fail)
     monkeypatch.setattr("napari_autostructn2v.cli.display.Display.show", fail)
     line = f"run noisy.tif -o o.tif --report r.json --save-model m.asn2v --experiment e {QUICK}"
     with pytest.raises(SystemExit) as end:

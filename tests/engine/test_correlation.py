@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_autostructn2v.engine.correlation import Correlation, autocovariance
-from napari_autostructn2v.engine.noise import Noise, measure
+from napari_autostructn2v.engine.noise.correlation import Correlation, autocovariance
+from napari_autostructn2v.engine.noise.measure import Noise, measure
+from napari_autostructn2v.engine.noise.traits import Variance
 from napari_autostructn2v.engine.synthetic import noise_autocorrelation, sample
-from napari_autostructn2v.engine.traits import Variance
 
 LAG, PATCH = 20, 64
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import course, events, train
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event
 from napari_autostructn2v.engine.pipeline import run
-from napari_autostructn2v.engine.sink import ArraySink
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training import loop as train
+from napari_autostructn2v.engine.training import stages as course
 
 TINY = {"network": {"features": 4, "depth": 1}, "patch_size": 16, "batch_size": 4}
 

@@ -7,13 +7,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from napari_autostructn2v.engine.analysis import Finding, analyse
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.defects import Defects, constant, measurable
+from napari_autostructn2v.engine.data.defects import Defects, constant, measurable
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.noise import measure
-from napari_autostructn2v.engine.source import as_source
-from napari_autostructn2v.engine.structure import judge
+from napari_autostructn2v.engine.mask.analysis import Finding, analyse
+from napari_autostructn2v.engine.mask.structure import judge
+from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.synthetic import NoiseKind, Scene, sample
 
 SIZE = 192

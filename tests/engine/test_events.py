@@ -12,7 +12,7 @@ import pytest
 
 from napari_autostructn2v import engine
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.model import Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.pipeline import consume
 
 ROW = np.ones((1, 3))

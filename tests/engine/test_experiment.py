@@ -14,8 +14,8 @@ import tifffile
 
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.experiment import Experiment
-from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.reporting.experiment import Experiment
 from napari_autostructn2v.engine.synthetic import sample
 
 SMALL = {

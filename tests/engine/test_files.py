@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_autostructn2v.engine import files
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.files import (
+from napari_autostructn2v.engine.data import files
+from napari_autostructn2v.engine.data.files import (
     beside,
     free_name,
     hidden,
@@ -20,6 +19,7 @@ from napari_autostructn2v.engine.files import (
     write_json,
     write_tiff,
 )
+from napari_autostructn2v.engine.errors import InputError
 
 
 def names(folder):
@@ -66,7 +66,7 @@ def left_by(code, folder):
 @pytest.mark.parametrize("make", ["write_text('half')", "mkdir()"])
 def test_the_dead_are_cleared_by_the_next(tmp_path, make):
     left = left_by(
-        "from napari_autostructn2v.engine.files import hidden\n"
+        "from napari_autostructn2v.engine.data.files import hidden\n"
         f"part = hidden(Path('a.tif').absolute()); part.{make}; print(part)",
         tmp_path,
     )

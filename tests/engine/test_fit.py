@@ -11,16 +11,16 @@ import pytest
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.files import write_tiff
-from napari_autostructn2v.engine.fit import misfit
-from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.data.files import write_tiff
+from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.inference.fit import misfit
+from napari_autostructn2v.engine.model.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise import measure
-from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.pipeline import apply, run
-from napari_autostructn2v.engine.sink import ArraySink
-from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 CONFIG = Config.parse(
     {"budget": "2steps", "run_stage2": False, "device": "cpu",

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from napari_autostructn2v import Config, Model, events, run
+from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.evaluation.evaluate import Judge
 from napari_autostructn2v.engine.events import Event
-from napari_autostructn2v.engine.judging import Judge
-from napari_autostructn2v.engine.noise import measure
-from napari_autostructn2v.engine.sink import ArraySink
-from napari_autostructn2v.engine.source import as_source
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.synthetic import psnr, sample
-from napari_autostructn2v.engine.waves import without_waves
 
 SMALL = {"network": {"features": 8, "depth": 1}, "patch_size": 32, "batch_size": 8}
 QUICK = {"dtype": "float32", "stage1": SMALL, "stage2": SMALL}
@@ -45,7 +45,7 @@ def noisy() -> np.ndarray:
 
 def narrow(noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Event]:
     """Run with an automatic mask that is much too narrow."""
-    from napari_autostructn2v.engine import analysis
+    from napari_autostructn2v.engine.mask import analysis
 
     thin = np.ones((3, 1), np.uint8)
     monkeypatch.setattr(analysis, "leak_mask", lambda *_: thin)
@@ -215,7 +215,7 @@ def test_a_stop_while_it_is_checked_keeps_what_stage_2_has_learned(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thin = np.ones((3, 1), np.uint8)
-    monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
+    monkeypatch.setattr("napari_autostructn2v.engine.mask.analysis.leak_mask", lambda *_: thin)
     flag = Flag()
     for event in run(noisy, Config.parse({**QUICK, "budget": "160steps"}), stop=flag):
         if isinstance(event, events.Checked):
@@ -230,7 +230,7 @@ def test_a_stop_just_after_a_repair_keeps_the_better_stage_2(
     noisy: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thin = np.ones((3, 1), np.uint8)
-    monkeypatch.setattr("napari_autostructn2v.engine.analysis.leak_mask", lambda *_: thin)
+    monkeypatch.setattr("napari_autostructn2v.engine.mask.analysis.leak_mask", lambda *_: thin)
     flag, masks = Flag(), []
     for event in run(noisy, Config.parse({**QUICK, "budget": "160steps"}), stop=flag):
         if isinstance(event, events.MaskFound):
@@ -252,7 +252,7 @@ def test_an_error_in_training_keeps_what_was_learned_until_then(
     for event in run(noisy, Config.parse({**QUICK, "budget": "100steps"})):
         told.append(event)
         if isinstance(event, events.Progress) and (event.stage, event.step) >= ("stage2", 30):
-            monkeypatch.setattr("napari_autostructn2v.engine.train.validate", fails)
+            monkeypatch.setattr("napari_autostructn2v.engine.training.loop.validate", fails)
     assert isinstance(event, events.Failed)
     assert event.model is not None
     assert event.model.stages == ("stage1", "stage2")

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask_file import read_mask, write_mask
+from napari_autostructn2v.engine.mask.mask_file import read_mask, write_mask
 
 Array = np.ndarray
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine.config import Replacement
-from napari_autostructn2v.engine.masking import Masking
+from napari_autostructn2v.engine.training.objectives import Masking
 
 SHAPE = (40, 48)
 MASKS = {

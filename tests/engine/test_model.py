@@ -13,9 +13,9 @@ import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 CONFIG = Config.parse(
     {

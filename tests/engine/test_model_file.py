@@ -19,10 +19,10 @@ import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
-from napari_autostructn2v.engine.traits import Wave
+from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_autostructn2v.engine.correlation import Correlation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.flat import TILE
-from napari_autostructn2v.engine.noise import Noise, measure, measure_empty, measure_repeats
-from napari_autostructn2v.engine.structure import SINGLE_PIXEL, judge
+from napari_autostructn2v.engine.mask.structure import SINGLE_PIXEL, judge
+from napari_autostructn2v.engine.noise.correlation import Correlation
+from napari_autostructn2v.engine.noise.flat_tiles import TILE
+from napari_autostructn2v.engine.noise.measure import Noise, measure, measure_empty, measure_repeats
 from napari_autostructn2v.engine.synthetic import (
     NoiseKind,
     noise_autocorrelation,

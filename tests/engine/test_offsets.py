@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from napari_autostructn2v.engine.flat import Surface
-from napari_autostructn2v.engine.noise import measure
-from napari_autostructn2v.engine.offsets import LONG, SHORT, offset_variance
+from napari_autostructn2v.engine.noise.flat_tiles import Surface
+from napari_autostructn2v.engine.noise.line_offsets import LONG, SHORT, offset_variance
+from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 
 LAG = 20

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_autostructn2v.engine.data.outputs import check_outputs, refuse_clashes
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.outputs import check_outputs, refuse_clashes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
 

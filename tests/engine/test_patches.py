@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine.config import Stage
+from napari_autostructn2v.engine.data.source import Source, as_source
+from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.patches import (
+from napari_autostructn2v.engine.training.pool import (
     Normalisation,
     Pool,
     move,
     symmetries,
     validation_pool,
 )
-from napari_autostructn2v.engine.source import Source, as_source
-from napari_autostructn2v.engine.split import Piece
 
 CPU = torch.device("cpu")
 SAME = Normalisation((0.0,), (1.0,))

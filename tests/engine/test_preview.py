@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import events, preview
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.events import Place
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.pipeline import run
-from napari_autostructn2v.engine.preview import Previewer
-from napari_autostructn2v.engine.sink import ArraySink
-from napari_autostructn2v.engine.source import as_source
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training import preview
+from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.training.preview import Previewer
 
 STAGE = {"network": {"features": 4, "depth": 2}, "patch_size": 32, "batch_size": 4}
 IMAGE = sample("nuclei", "horizontal", size=96, psnr=18.0).noisy.astype(np.float32)

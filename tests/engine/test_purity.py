@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_autostructn2v.engine.noise import measure
-from napari_autostructn2v.engine.purity import isotropic_part
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.structure_test import isotropic_part
 from napari_autostructn2v.engine.synthetic import NoiseKind, noise_autocorrelation, sample
 
 LAG = 20

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy import linalg, ndimage
 
-from napari_autostructn2v.engine.correlation import Correlation
-from napari_autostructn2v.engine.noise import Noise, Variance, measure
-from napari_autostructn2v.engine.quality import MEANING, Card, assess, recommend
-from napari_autostructn2v.engine.residual import check
-from napari_autostructn2v.engine.simulation import simulate
-from napari_autostructn2v.engine.structure import union
+from napari_autostructn2v.engine.evaluation.quality import MEANING, Card, assess, recommend
+from napari_autostructn2v.engine.evaluation.residual import check
+from napari_autostructn2v.engine.mask.structure import union
+from napari_autostructn2v.engine.noise.correlation import Correlation
+from napari_autostructn2v.engine.noise.measure import Noise, Variance, measure
+from napari_autostructn2v.engine.noise.simulation import simulate
 from napari_autostructn2v.engine.synthetic import Sample, plant, sample
 
 LAG = 20
@@ -332,5 +332,5 @@ def test_check_says_when_it_cannot_tell() -> None:
 
 
 def test_quality_needs_no_torch() -> None:
-    code = "import sys, napari_autostructn2v.engine.quality; sys.exit('torch' in sys.modules)"
+    code = "import sys, napari_autostructn2v.engine.evaluation.quality; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_autostructn2v.engine.config import Ring
-from napari_autostructn2v.engine.rings import ring_mask
+from napari_autostructn2v.engine.mask.ring_rule import ring_mask
 
 
 def test_it_finds_a_line_in_patches_of_line_noise() -> None:

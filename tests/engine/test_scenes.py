@@ -14,18 +14,18 @@ import zarr
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model, Unit
-from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
-from napari_autostructn2v.engine.sink import output_paths
-from napari_autostructn2v.engine.source import (
+from napari_autostructn2v.engine.data.sink import output_paths
+from napari_autostructn2v.engine.data.source import (
     as_source,
     find_sources,
     open_each,
     open_source,
     open_sources,
 )
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 RNG = np.random.default_rng(0)
 SMALL, LARGE = (40, 50), (48, 64)

@@ -17,10 +17,10 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_autostructn2v.engine.data.io import tiff
+from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, cast, output_paths
+from napari_autostructn2v.engine.data.source import Metadata, Source, as_source, open_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.io import tiff
-from napari_autostructn2v.engine.sink import ArraySink, FileSink, cast, output_paths
-from napari_autostructn2v.engine.source import Metadata, Source, as_source, open_source
 
 MICRON = {"Y": "micrometer", "X": "micrometer"}
 FULL = Metadata(

@@ -16,14 +16,14 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.io.storage import Mapped
-from napari_autostructn2v.engine.source import (
+from napari_autostructn2v.engine.data.io.storage import Mapped
+from napari_autostructn2v.engine.data.source import (
     Metadata,
     as_source,
     find_sources,
     open_source,
 )
+from napari_autostructn2v.engine.errors import InputError
 
 RNG = np.random.default_rng(0)
 
@@ -280,7 +280,7 @@ class Spy:
 
 
 def test_compressed_pages_are_decoded_once(tmp_path: Path, monkeypatch: Any) -> None:
-    from napari_autostructn2v.engine.io import tiff_reading
+    from napari_autostructn2v.engine.data.io import tiff_reading
 
     array = noise((6, 64, 64))
     tifffile.imwrite(tmp_path / "a.tif", array, compression="zlib", photometric="minisblack")

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import course, events
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model import Model
+from napari_autostructn2v.engine.model.model import Model
 from napari_autostructn2v.engine.pipeline import consume, run
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training import stages as course
 
 LINE = {"mask_source": "array", "mask": [[1, 1, 1, 1, 1]]}
 STAGE = {

@@ -18,19 +18,19 @@ import pytest
 import tifffile
 import zarr
 
-from napari_autostructn2v.engine import files
-from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.figure import Page
-from napari_autostructn2v.engine.io.mark import is_ours
-from napari_autostructn2v.engine.sampling import spots
-from napari_autostructn2v.engine.sink import FileSink
-from napari_autostructn2v.engine.source import (
+from napari_autostructn2v.engine.data import files
+from napari_autostructn2v.engine.data.io.mark import is_ours
+from napari_autostructn2v.engine.data.sampling import spots
+from napari_autostructn2v.engine.data.sink import FileSink
+from napari_autostructn2v.engine.data.source import (
     as_source,
     find_files,
     find_sources,
     open_source,
     open_sources,
 )
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.reporting.figure import Page
 
 RNG = np.random.default_rng(0)
 

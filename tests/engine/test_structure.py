@@ -10,10 +10,8 @@ import pytest
 from scipy import ndimage
 
 from napari_autostructn2v.engine.config import Structure
-from napari_autostructn2v.engine.correlation import Correlation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.noise import Noise, measure
-from napari_autostructn2v.engine.structure import (
+from napari_autostructn2v.engine.mask.structure import (
     SINGLE_PIXEL,
     Score,
     Verdict,
@@ -23,6 +21,8 @@ from napari_autostructn2v.engine.structure import (
     score,
     union,
 )
+from napari_autostructn2v.engine.noise.correlation import Correlation
+from napari_autostructn2v.engine.noise.measure import Noise, measure
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 
 OPTIONS = Structure()

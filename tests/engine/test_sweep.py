@@ -10,9 +10,9 @@ import pytest
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.pipeline import run
-from napari_autostructn2v.engine.sink import ArraySink
 
 _SIDES = (1, 2, 3, 7, 8, 15, 16, 17, 24, 31, 40, 64, 77)
 _TYPES = ("uint8", "uint16", "int16", "float32", "float64")

@@ -21,10 +21,10 @@ from napari_autostructn2v.cli import display, main, terminal
 from napari_autostructn2v.cli.terminal import complain, plain
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Model, Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation
 from napari_autostructn2v.engine.synthetic import sample
+from napari_autostructn2v.engine.training.pool import Normalisation
 
 STAGE = {"patch_size": 16, "batch_size": 2, "network": {"features": 4, "depth": 1}}
 SMALL = {
@@ -193,7 +193,9 @@ def test_a_complaint_is_one_line_however_long_its_cause(capsys):
 def test_only_our_own_warnings_are_told(capsys):
     with terminal.outlets():
         logging.getLogger("tifffile").error("<TiffPage 0> is corrupt")
-        logging.getLogger("napari_autostructn2v.engine.board").warning("no more logs")
+        logging.getLogger("napari_autostructn2v.engine.training.tensorboard").warning(
+            "no more logs"
+        )
     assert capsys.readouterr().err == "autostructn2v: no more logs\n"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_autostructn2v.engine.tiles import quarters, tiles
+from napari_autostructn2v.engine.data.tiles import quarters, tiles
 
 SIZES = st.integers(1, 90)
 

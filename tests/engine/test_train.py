@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import schedule, train
 from napari_autostructn2v.engine.config import Config, Network, Stage, Training
-from napari_autostructn2v.engine.masking import Masking
+from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.patches import Normalisation, Pool
 from napari_autostructn2v.engine.pipeline import consume, run
-from napari_autostructn2v.engine.schedule import Length, Plan
-from napari_autostructn2v.engine.source import as_source
-from napari_autostructn2v.engine.split import Piece
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.train import Task
+from napari_autostructn2v.engine.training import loop as train
+from napari_autostructn2v.engine.training import schedule
+from napari_autostructn2v.engine.training.loop import Task
+from napari_autostructn2v.engine.training.objectives import Masking
+from napari_autostructn2v.engine.training.pool import Normalisation, Pool
+from napari_autostructn2v.engine.training.schedule import Length, Plan
 
 CPU = torch.device("cpu")
 STAGE = Stage(network=Network(features=4, depth=1), patch_size=16, batch_size=4)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_autostructn2v.engine.noise import measure
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.traits import Variance, Wave, variance_model
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
-from napari_autostructn2v.engine.traits import Variance, Wave, variance_model
 
 LAG = 20
 SHAPE = (320, 320)

@@ -4,7 +4,7 @@ import pytest
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QWidget
 
-from napari_autostructn2v.plugin.latest import POOL
+from napari_autostructn2v.plugin.widgets.debounced import POOL
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from napari_autostructn2v.engine.batch import FileDone
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Failed, Finished, Started, TileDone
-from napari_autostructn2v.plugin.batch import BatchPanel
+from napari_autostructn2v.plugin.batch.batch import BatchPanel
 
 REGION = ((0, 8), (0, 8))
 
@@ -260,9 +260,9 @@ def test_every_control_has_a_tooltip_and_it_fits_a_narrow_panel(open_panel):
 
 
 def test_a_real_model_on_real_files(qtbot, open_panel, tmp_path):
-    from napari_autostructn2v.engine.model import Model, Unit
+    from napari_autostructn2v.engine.model.model import Model, Unit
     from napari_autostructn2v.engine.networks.unet import UNet
-    from napari_autostructn2v.engine.patches import Normalisation
+    from napari_autostructn2v.engine.training.pool import Normalisation
 
     noisy = np.random.default_rng(0).normal(100, 20, (64, 64)).astype(np.float32)
     config = Config.parse({"device": "cpu", "stage1": {"network": {"features": 4}}})

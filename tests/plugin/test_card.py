@@ -3,7 +3,7 @@ import copy
 import pytest
 from qtpy.QtGui import QColor, QPalette
 
-from napari_autostructn2v.plugin.card import QualityCard
+from napari_autostructn2v.plugin.panels.card import QualityCard
 
 DASH = "\N{EN DASH}"
 QUALITY = {

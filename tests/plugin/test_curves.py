@@ -5,7 +5,13 @@ import pytest
 from qtpy.QtGui import QColor, QPalette
 
 from napari_autostructn2v.engine.events import Progress
-from napari_autostructn2v.plugin.curves import MOST_POINTS, LossCurves, Series, thinned, ticks
+from napari_autostructn2v.plugin.widgets.curves import (
+    MOST_POINTS,
+    LossCurves,
+    Series,
+    thinned,
+    ticks,
+)
 
 
 def progress(stage, step, loss, validation=None, channel=None):

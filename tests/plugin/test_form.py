@@ -8,9 +8,9 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QSpinBox, QWidg
 
 from napari_autostructn2v.engine.config import PRESETS, Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.editors import FloatBox
-from napari_autostructn2v.plugin.fields import Bounds, fields, words
-from napari_autostructn2v.plugin.form import ConfigForm
+from napari_autostructn2v.plugin.settings_form.editors import FloatBox
+from napari_autostructn2v.plugin.settings_form.fields import Bounds, fields, words
+from napari_autostructn2v.plugin.settings_form.form import ConfigForm
 
 OWNED = ("budget", "axes", "structure.mask")
 BY_KEY = {field.key: field for field in fields()}
@@ -371,7 +371,7 @@ def test_it_fits_a_narrow_panel(form):
 def test_it_brings_no_torch():
     import subprocess
 
-    code = "import sys, napari_autostructn2v.plugin.form; sys.exit('torch' in sys.modules)"
+    code = "import sys, napari_autostructn2v.plugin.settings_form.form; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

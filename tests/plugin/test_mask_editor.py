@@ -11,10 +11,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.latest import Latest
-from napari_autostructn2v.plugin.mask_editor import MaskEditor, read_mask, write_mask
-from napari_autostructn2v.plugin.mask_grid import MaskGrid
-from napari_autostructn2v.plugin.mask_model import MaskModel
+from napari_autostructn2v.plugin.mask.mask_editor import MaskEditor, read_mask, write_mask
+from napari_autostructn2v.plugin.mask.mask_grid import MaskGrid
+from napari_autostructn2v.plugin.mask.mask_model import MaskModel
+from napari_autostructn2v.plugin.widgets.debounced import Latest
 
 LINE = np.ones((1, 5), np.uint8)
 LEFT = Qt.MouseButton.LeftButton

@@ -14,15 +14,15 @@ from napari_autostructn2v.engine.events import (
     Started,
     TileDone,
 )
-from napari_autostructn2v.plugin import progress
-from napari_autostructn2v.plugin.progress import (
+from napari_autostructn2v.plugin.panels import progress
+from napari_autostructn2v.plugin.panels.progress import (
     ProgressPanel,
     Status,
     clock,
     states_after,
     status_of,
 )
-from napari_autostructn2v.plugin.worker import Run
+from napari_autostructn2v.plugin.runs.worker import Run
 
 MEASURED = NoiseMeasured(0, 0, np.ones((3, 3)), 5.0, "along x", 0.6, "Structured along x.")
 TRAINING = [Progress(stage, 1, 4, 0.1, 83.0) for stage in ("stage1", "stage2")]

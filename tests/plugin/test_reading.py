@@ -4,7 +4,7 @@ import pytest
 from napari.layers import Image, Labels, Points
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.reading import axes_of, describe, snapshot
+from napari_autostructn2v.plugin.layers.reading import axes_of, describe, snapshot
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_axes_from_labels(labels, axes):
 
 @pytest.mark.parametrize("ndim", [2, 3, 4, 5])
 def test_unnamed_axes_are_named_as_the_engine_names_them(ndim):
-    from napari_autostructn2v.engine.source import as_source
+    from napari_autostructn2v.engine.data.source import as_source
 
     layer = Image(np.zeros((3, 4, 5, 6, 7)[:ndim], np.uint8), rgb=False)
     assert snapshot(layer).axes == as_source(layer.data).axes

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_autostructn2v.engine.analysis import analyse
 from napari_autostructn2v.engine.config import Budget, Config, Structure
 from napari_autostructn2v.engine.events import Checked, Failed, Finished, MaskFound, StageDone
+from napari_autostructn2v.engine.mask.analysis import analyse
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.plugin.jobs import Analysed, Apply, Loaded, Saved, Train
-from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.session import Session, Trained
-from napari_autostructn2v.plugin.worker import Done
+from napari_autostructn2v.plugin.layers.reading import snapshot
+from napari_autostructn2v.plugin.runs.jobs import Analysed, Apply, Loaded, Saved, Train
+from napari_autostructn2v.plugin.runs.session import Session, Trained
+from napari_autostructn2v.plugin.runs.worker import Done
 
 NOISY = sample("nuclei", "horizontal", 128).noisy
 LINE = np.ones((1, 3), np.uint8)

@@ -5,7 +5,7 @@ import pytest
 from qtpy.QtCore import QStandardPaths
 
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.plugin.settings import FORMAT, Settings, load, save, settings_file
+from napari_autostructn2v.plugin.runs.settings import FORMAT, Settings, load, save, settings_file
 
 SETTINGS = Settings(
     config=Config.parse({"budget": "2min", "stage2": {"patch_size": 96}, "tensorboard": "/logs"}),

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Failed, Finished, Progress, Started
-from napari_autostructn2v.plugin.worker import Done, Run
+from napari_autostructn2v.plugin.runs.worker import Done, Run
 
 STARTED = Started(("a",), "cpu", "float32")
 FINISHED = Finished(None, stopped=False)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QThreadPool
 
-from napari_autostructn2v.engine.analysis import Finding
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.events import (
     Finished,
@@ -20,13 +19,22 @@ from napari_autostructn2v.engine.events import (
     Started,
     TileDone,
 )
-from napari_autostructn2v.engine.noise import Noise
-from napari_autostructn2v.engine.structure import Verdict
-from napari_autostructn2v.engine.traits import Variance
-from napari_autostructn2v.plugin import settings
+from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.structure import Verdict
+from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.noise.traits import Variance
 from napari_autostructn2v.plugin.dock import DenoiseDock
-from napari_autostructn2v.plugin.jobs import Analyse, Analysed, Apply, Load, Loaded, Save, Saved
-from napari_autostructn2v.plugin.latest import POOL
+from napari_autostructn2v.plugin.runs import settings
+from napari_autostructn2v.plugin.runs.jobs import (
+    Analyse,
+    Analysed,
+    Apply,
+    Load,
+    Loaded,
+    Save,
+    Saved,
+)
+from napari_autostructn2v.plugin.widgets.debounced import POOL
 
 SENTENCE = "Structured along x: neighbours predict 60 % of a pixel's noise."
 LINE = np.ones((1, 5), np.uint8)

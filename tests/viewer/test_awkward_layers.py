@@ -8,7 +8,7 @@ import torch
 import zarr
 
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.plugin import jobs
+from napari_autostructn2v.plugin.runs import jobs
 
 STAGE = {"network": {"features": 4, "depth": 1}, "patch_size": 16, "batch_size": 2}
 SMALL = Config.parse({"budget": "4steps", "stage1": STAGE, "stage2": STAGE, "device": "cpu"})

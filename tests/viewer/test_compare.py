@@ -8,12 +8,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.compare import KEY, Peek, add_residual, link_contrast
-from napari_autostructn2v.plugin.comparison import Comparison
-from napari_autostructn2v.plugin.curtain import Curtain
-from napari_autostructn2v.plugin.ondemand import Difference, Part, within
-from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.region import crop
+from napari_autostructn2v.plugin.layers.ondemand import Difference, Part, within
+from napari_autostructn2v.plugin.layers.reading import snapshot
+from napari_autostructn2v.plugin.layers.region import crop
+from napari_autostructn2v.plugin.viewer.compare import KEY, Peek, add_residual, link_contrast
+from napari_autostructn2v.plugin.viewer.comparison import Comparison
+from napari_autostructn2v.plugin.viewer.curtain import Curtain
 
 NOISY = np.random.default_rng(0).integers(100, 200, (3, 40, 60)).astype(np.uint16)
 CLEAN = np.full((3, 40, 60), 150, np.uint16)

@@ -12,9 +12,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin import layer_target
 from napari_autostructn2v.plugin.dock import DenoiseDock
-from napari_autostructn2v.plugin.jobs import Analyse, Apply, Train
+from napari_autostructn2v.plugin.layers import layer_target
+from napari_autostructn2v.plugin.runs.jobs import Analyse, Apply, Train
 
 PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16)
 STACK = np.arange(3 * 24 * 16, dtype=np.uint16).reshape(3, 24, 16)

@@ -16,8 +16,8 @@ from qtpy.QtCore import QCoreApplication, QEvent, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_autostructn2v.plugin import lifetime, worker
 from napari_autostructn2v.plugin.dock import DenoiseDock
+from napari_autostructn2v.plugin.runs import lifetime, worker
 
 PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16) + 1
 
@@ -252,7 +252,7 @@ def test_leaving_the_interpreter_mid_run(tmp_path):
         from conftest import FakeEngine
         from qtpy.QtWidgets import QApplication
         from napari_autostructn2v.plugin.dock import DenoiseDock
-        from napari_autostructn2v.plugin.worker import Run
+        from napari_autostructn2v.plugin.runs.worker import Run
 
         def slow(self, message, send=Run._send):
             send(self, message)

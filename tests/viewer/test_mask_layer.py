@@ -8,10 +8,10 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import QTimer
 
-from napari_autostructn2v.plugin.mask_layer import MaskLayerLink
-from napari_autostructn2v.plugin.mask_model import MaskModel
-from napari_autostructn2v.plugin.noise_layers import NoiseLayers, NoisePanels
-from napari_autostructn2v.plugin.reading import snapshot
+from napari_autostructn2v.plugin.layers.reading import snapshot
+from napari_autostructn2v.plugin.mask.mask_layer import MaskLayerLink
+from napari_autostructn2v.plugin.mask.mask_model import MaskModel
+from napari_autostructn2v.plugin.mask.noise_layers import NoiseLayers, NoisePanels
 
 LINE = np.ones((1, 5), np.uint8)
 MIDDLE = 4

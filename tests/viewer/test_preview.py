@@ -4,8 +4,9 @@ from napari.layers import Image
 
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Place, Preview
-from napari_autostructn2v.plugin.geometry import cut, moved, world_to_data
-from napari_autostructn2v.plugin.preview import (
+from napari_autostructn2v.plugin.layers.geometry import cut, moved, world_to_data
+from napari_autostructn2v.plugin.layers.reading import snapshot
+from napari_autostructn2v.plugin.viewer.preview import (
     LivePreview,
     first_pixel,
     halves,
@@ -13,7 +14,6 @@ from napari_autostructn2v.plugin.preview import (
     preview_place,
     spread,
 )
-from napari_autostructn2v.plugin.reading import snapshot
 
 PIXELS = np.random.default_rng(0).integers(100, 200, (3, 40, 60)).astype(np.uint16)
 WHERE = {

@@ -5,9 +5,9 @@ import pytest
 from napari.layers import Image
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.ondemand import Window
-from napari_autostructn2v.plugin.reading import is_same, snapshot
-from napari_autostructn2v.plugin.region import crop, parts
+from napari_autostructn2v.plugin.layers.ondemand import Window
+from napari_autostructn2v.plugin.layers.reading import is_same, snapshot
+from napari_autostructn2v.plugin.layers.region import crop, parts
 
 PIXELS = np.arange(2 * 3 * 40 * 60).reshape(2, 3, 40, 60).astype(np.uint16)
 

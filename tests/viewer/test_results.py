@@ -5,14 +5,14 @@ import pytest
 from napari.layers import Image, Labels
 from napari.layers._source import Source
 
+from napari_autostructn2v.engine.data.source import as_source, open_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.source import as_source, open_source
-from napari_autostructn2v.plugin import layer_target, writing
-from napari_autostructn2v.plugin.compare import add_residual
-from napari_autostructn2v.plugin.lags import centred, highest_off_centre, reach
-from napari_autostructn2v.plugin.noise_layers import place_panel
-from napari_autostructn2v.plugin.reading import snapshot
-from napari_autostructn2v.plugin.writing import LayerSink
+from napari_autostructn2v.plugin.layers import layer_target, writing
+from napari_autostructn2v.plugin.layers.reading import snapshot
+from napari_autostructn2v.plugin.layers.writing import LayerSink
+from napari_autostructn2v.plugin.mask.noise_layers import place_panel
+from napari_autostructn2v.plugin.viewer.compare import add_residual
+from napari_autostructn2v.plugin.widgets.lag_grid import centred, highest_off_centre, reach
 
 PIXELS = np.arange(2 * 24 * 16, dtype=np.uint16).reshape(2, 24, 16)
 

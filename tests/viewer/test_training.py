@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin import dock as room
-from napari_autostructn2v.plugin import layer_target
+from napari_autostructn2v.plugin.layers import layer_target
 
 
 @pytest.fixture

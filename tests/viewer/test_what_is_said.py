@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.note import Note
+from napari_autostructn2v.plugin.widgets.message_label import Note
 
 PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16)
 RECTANGLE = [[2, 2], [2, 9], [12, 9], [12, 2]]

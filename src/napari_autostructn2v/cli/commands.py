@@ -53,9 +53,9 @@ from napari_autostructn2v.cli.options import (
 )
 from napari_autostructn2v.cli.terminal import console, say, shown
 from napari_autostructn2v.engine.config import PRESETS
-from napari_autostructn2v.engine.files import write_json, write_tiff
-from napari_autostructn2v.engine.outputs import check_outputs
-from napari_autostructn2v.engine.words import STAGE_TITLES
+from napari_autostructn2v.engine.data.files import write_json, write_tiff
+from napari_autostructn2v.engine.data.outputs import check_outputs
+from napari_autostructn2v.engine.labels import STAGE_TITLES
 
 
 def demo(
@@ -68,9 +68,9 @@ def demo(
 ) -> None:
     """Denoise a synthetic sample whose truth is known, and draw what happened."""
     from napari_autostructn2v.engine import pipeline
-    from napari_autostructn2v.engine.result_page import result_page
-    from napari_autostructn2v.engine.sink import ArraySink
-    from napari_autostructn2v.engine.source import as_source
+    from napari_autostructn2v.engine.data.sink import ArraySink
+    from napari_autostructn2v.engine.data.source import as_source
+    from napari_autostructn2v.engine.reporting.result_page import result_page
     from napari_autostructn2v.engine.synthetic import psnr, sample
 
     started = time.monotonic()
@@ -141,8 +141,8 @@ def run(
     Several inputs train one model. With --each and several inputs, --report, --save-model and
     --experiment name folders that get one item for each.
     """
-    from napari_autostructn2v.engine.sink import output_paths
-    from napari_autostructn2v.engine.source import find_sources
+    from napari_autostructn2v.engine.data.sink import output_paths
+    from napari_autostructn2v.engine.data.source import find_sources
 
     options = {
         "budget": budget, "axes": axes, "seed": seed, "device": device, "dtype": dtype,
@@ -188,9 +188,9 @@ def analyse(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure the noise of images and say how it is correlated; nothing is trained."""
-    from napari_autostructn2v.engine import analysis, structure
-    from napari_autostructn2v.engine.mask_file import read_mask
-    from napari_autostructn2v.engine.source import find_sources
+    from napari_autostructn2v.engine.data.source import find_sources
+    from napari_autostructn2v.engine.mask import analysis, structure
+    from napari_autostructn2v.engine.mask.mask_file import read_mask
 
     chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
     judged = read_mask(score) if score else None
@@ -211,7 +211,7 @@ def analyse(
             say_score(finding, score.name, result)
 
     def draw() -> None:
-        from napari_autostructn2v.engine.noise_page import noise_page
+        from napari_autostructn2v.engine.reporting.noise_page import noise_page
 
         if plot:
             noise_page(sources[first.image], first, chosen.structure).save(plot)
@@ -241,9 +241,9 @@ def denoise(
 ) -> None:
     """Denoise images with a trained model."""
     from napari_autostructn2v.engine import pipeline
-    from napari_autostructn2v.engine.model import Model
-    from napari_autostructn2v.engine.sink import FileSink, output_paths
-    from napari_autostructn2v.engine.source import find_sources
+    from napari_autostructn2v.engine.data.sink import FileSink, output_paths
+    from napari_autostructn2v.engine.data.source import find_sources
+    from napari_autostructn2v.engine.model.model import Model
 
     chosen = configure({"tile": tile, "device": device, "dtype": dtype, "result": stage})
     with stop_flag() as stop:
@@ -274,7 +274,7 @@ def denoise(
 
 def info(model: ModelFile) -> None:
     """Show what a model file holds."""
-    from napari_autostructn2v.engine.model import Model
+    from napari_autostructn2v.engine.model.model import Model
 
     table = Table("field", "value", title=shown(model), title_justify="left")
     for key, value in _flat(Model.load(model).info()):

@@ -13,12 +13,12 @@ from rich.text import Text
 from napari_autostructn2v.cli.terminal import console, say, shown
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
-from napari_autostructn2v.engine.words import STAGE_TITLES, listed, mask_words, quality_rows
+from napari_autostructn2v.engine.labels import STAGE_TITLES, listed, mask_words, quality_rows
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.analysis import Finding
-    from napari_autostructn2v.engine.model import Model
-    from napari_autostructn2v.engine.structure import Score
+    from napari_autostructn2v.engine.mask.analysis import Finding
+    from napari_autostructn2v.engine.mask.structure import Score
+    from napari_autostructn2v.engine.model.model import Model
 
 
 def say_written(paths: Sequence[Path]) -> None:

@@ -23,13 +23,13 @@ from napari_autostructn2v.cli.failures import tell, worst
 from napari_autostructn2v.cli.terminal import DONE, STOPPED, complain, say
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.files import free_name, write_json
+from napari_autostructn2v.engine.data.outputs import check_outputs
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.files import free_name, write_json
-from napari_autostructn2v.engine.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model import Model
-    from napari_autostructn2v.engine.source import Source
+    from napari_autostructn2v.engine.data.source import Source
+    from napari_autostructn2v.engine.model.model import Model
 
 Write = Callable[[], object]
 
@@ -74,8 +74,8 @@ class Job:
     def run(self, sources: Sequence[Source], stop: threading.Event) -> int:
         """Train, write and tell; give the exit code."""
         from napari_autostructn2v.engine import pipeline
-        from napari_autostructn2v.engine.experiment import Experiment
-        from napari_autostructn2v.engine.sink import FileSink
+        from napari_autostructn2v.engine.data.sink import FileSink
+        from napari_autostructn2v.engine.reporting.experiment import Experiment
 
         settings, kept = self.settings, None
         if self.extras.experiment is not None:
@@ -110,8 +110,8 @@ class Job:
 
     def _draw(self, page: Path, sources: Sequence[Source], done: events.Finished) -> None:
         """Draw the page of the first image with noise."""
-        from napari_autostructn2v.engine.glimpse import glimpse
-        from napari_autostructn2v.engine.result_page import result_page
+        from napari_autostructn2v.engine.reporting.report_crops import glimpse
+        from napari_autostructn2v.engine.reporting.result_page import result_page
 
         index = next(
             index
@@ -125,8 +125,8 @@ class Job:
 
     def _keep_unfinished(self, sources: Sequence[Source], model: Model | None) -> None:
         """Save the model so far, and tell how to go on from it."""
-        from napari_autostructn2v.engine.io.readers import stem
-        from napari_autostructn2v.engine.script import as_command
+        from napari_autostructn2v.engine.data.io.readers import stem
+        from napari_autostructn2v.engine.reporting.script import as_command
 
         if model is None or not model.units:
             return
@@ -178,10 +178,10 @@ def run_each(
     reads: Sequence[Path | None] = (),
 ) -> int:
     """Train a model for each file; a file that fails doesn't end the batch. Give the exit code."""
-    from napari_autostructn2v.engine.io.readers import stem
-    from napari_autostructn2v.engine.naming import distinct
-    from napari_autostructn2v.engine.sink import output_paths
-    from napari_autostructn2v.engine.source import open_each
+    from napari_autostructn2v.engine.data.io.readers import stem
+    from napari_autostructn2v.engine.data.naming import distinct
+    from napari_autostructn2v.engine.data.sink import output_paths
+    from napari_autostructn2v.engine.data.source import open_each
 
     failed: dict[str, int] = {}
     good: list[Source] = []
@@ -255,7 +255,7 @@ def write_all(wanted: Iterable[tuple[Path | None, Write]], failures: list[int]) 
 
 def finished(last: events.Finished | events.Failed) -> events.Finished:
     """Give the result of a run, or leave the way its end calls for."""
-    from napari_autostructn2v.engine.predict import is_out_of_memory
+    from napari_autostructn2v.engine.inference.predict import is_out_of_memory
 
     if isinstance(last, events.Failed):
         if is_out_of_memory(last.error):

@@ -9,6 +9,10 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_autostructn2v.engine.data.io.readers import is_zarr, stem
+from napari_autostructn2v.engine.data.naming import distinct, file_stem
+from napari_autostructn2v.engine.data.outputs import refuse_clashes
+from napari_autostructn2v.engine.data.source import Source, find_files, open_sources
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import (
     Event,
@@ -19,14 +23,10 @@ from napari_autostructn2v.engine.events import (
     TileDone,
     Warning,  # noqa: A004 - the event's name in the design
 )
-from napari_autostructn2v.engine.io.readers import is_zarr, stem
-from napari_autostructn2v.engine.naming import distinct, file_stem
-from napari_autostructn2v.engine.outputs import refuse_clashes
 from napari_autostructn2v.engine.paths import real_path, user_path
-from napari_autostructn2v.engine.source import Source, find_files, open_sources
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model import Model
+    from napari_autostructn2v.engine.model.model import Model
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ def denoise_files(
     skipped unless `overwrite`; no image is ever replaced. After a stop the files that were not
     begun have no event.
     """
-    from napari_autostructn2v.engine.model import Model
-    from napari_autostructn2v.engine.train import choose_device
+    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.training.loop import choose_device
 
     stop = stop or Flag()
     try:
@@ -136,7 +136,7 @@ def _denoise(
     known: dict[Path, Path],
 ) -> Iterator[TileDone | FileDone]:
     from napari_autostructn2v.engine import pipeline
-    from napari_autostructn2v.engine.sink import FileSink
+    from napari_autostructn2v.engine.data.sink import FileSink
 
     warnings: list[str] = []
     try:

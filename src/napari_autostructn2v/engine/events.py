@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_autostructn2v.engine.tiles import Region
+from napari_autostructn2v.engine.data.tiles import Region
+from napari_autostructn2v.engine.types import Array
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.analysis import Finding
-    from napari_autostructn2v.engine.model import Model
+    from napari_autostructn2v.engine.mask.analysis import Finding
+    from napari_autostructn2v.engine.model.model import Model
 
-Array = npt.NDArray[Any]
 Phase = Literal["stage1", "stage2"]
 
 

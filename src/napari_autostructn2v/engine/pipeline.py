@@ -14,27 +14,28 @@ from dataclasses import replace
 from threading import Event as Flag
 from typing import Any
 
-from napari_autostructn2v.engine import analysis, events
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.course import Course
+from napari_autostructn2v.engine.data.normalise import normalise as _normalise
+from napari_autostructn2v.engine.data.sink import ArraySink, Sink
+from napari_autostructn2v.engine.data.source import Source, as_source
 from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
-from napari_autostructn2v.engine.fit import misfit
-from napari_autostructn2v.engine.guard import State, guarded
-from napari_autostructn2v.engine.mended import mended, with_noise
-from napari_autostructn2v.engine.model import Model
-from napari_autostructn2v.engine.normalise import normalise as _normalise
-from napari_autostructn2v.engine.preview import Previewer
-from napari_autostructn2v.engine.report import provenance, report
-from napari_autostructn2v.engine.results import write
-from napari_autostructn2v.engine.sink import ArraySink, Sink
-from napari_autostructn2v.engine.source import Source, as_source
-from napari_autostructn2v.engine.start import kept_config, load_stage1, take_over
-from napari_autostructn2v.engine.structure import check_mask
-from napari_autostructn2v.engine.train import choose_device, choose_precision
-from napari_autostructn2v.engine.traits import Wave
-from napari_autostructn2v.engine.waves import without_waves
-from napari_autostructn2v.engine.words import STAGE_TITLES
+from napari_autostructn2v.engine.inference.fit import misfit
+from napari_autostructn2v.engine.inference.mended import mended, with_noise
+from napari_autostructn2v.engine.inference.results import write
+from napari_autostructn2v.engine.labels import STAGE_TITLES
+from napari_autostructn2v.engine.lifecycle import State, guarded
+from napari_autostructn2v.engine.mask import analysis
+from napari_autostructn2v.engine.mask.structure import check_mask
+from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
+from napari_autostructn2v.engine.reporting.report import provenance, report
+from napari_autostructn2v.engine.training.loop import choose_device, choose_precision
+from napari_autostructn2v.engine.training.preview import Previewer
+from napari_autostructn2v.engine.training.resume import kept_config, load_stage1, take_over
+from napari_autostructn2v.engine.training.stages import Course
 
 _NEVER = Flag()
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal, spatial
 
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.types import Array
 
-Array = npt.NDArray[Any]
 Scene = Literal["filaments", "nuclei", "membranes", "vesicles", "texture"]
 NoiseKind = Literal[
     "white",

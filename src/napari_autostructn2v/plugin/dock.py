@@ -29,10 +29,10 @@ from napari_autostructn2v.engine.events import (
     Started,
     Warning,  # noqa: A004 - the event's name in the design
 )
-from napari_autostructn2v.plugin import settings
-from napari_autostructn2v.plugin.canvas import Canvas
-from napari_autostructn2v.plugin.fold import Fold
-from napari_autostructn2v.plugin.jobs import (
+from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
+from napari_autostructn2v.plugin.panels.panels import Panels
+from napari_autostructn2v.plugin.runs import settings
+from napari_autostructn2v.plugin.runs.jobs import (
     Analysed,
     Apply,
     Job,
@@ -43,13 +43,13 @@ from napari_autostructn2v.plugin.jobs import (
     Train,
     engine,
 )
-from napari_autostructn2v.plugin.lifetime import Lifetime
-from napari_autostructn2v.plugin.note import Holds, always, sentence
-from napari_autostructn2v.plugin.panels import Panels
-from napari_autostructn2v.plugin.reading import LayerSnapshot
-from napari_autostructn2v.plugin.recipe import write_down
-from napari_autostructn2v.plugin.session import Plan, Session
-from napari_autostructn2v.plugin.worker import Engine, Run
+from napari_autostructn2v.plugin.runs.lifetime import Lifetime
+from napari_autostructn2v.plugin.runs.recipe import write_down
+from napari_autostructn2v.plugin.runs.session import Plan, Session
+from napari_autostructn2v.plugin.runs.worker import Engine, Run
+from napari_autostructn2v.plugin.viewer.canvas import Canvas
+from napari_autostructn2v.plugin.widgets.fold import Fold
+from napari_autostructn2v.plugin.widgets.message_label import Holds, always, sentence
 
 _MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
 _AWAITING = "The run of the panel that was closed is ending; its model will be here then."

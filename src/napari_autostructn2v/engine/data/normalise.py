@@ -1,0 +1,37 @@
+"""Finds what the grey values of images are divided by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.levels import levelled
+from napari_autostructn2v.engine.data.sampling import sample_blocks
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.training.pool import Normalisation
+
+
+def normalise(sources: Sequence[Source], config: Config) -> Normalisation:
+    """Mean and standard deviation of each channel, from bounded samples of every image.
+
+    What is no data does not count. A channel without noise in any image stays as it is.
+    """
+    means, deviations, offset = [], [], 0.0
+    for channel in range(max(source.channels for source in sources)):
+        rng = np.random.default_rng((config.seed, channel))
+        values: list[Any] = []
+        for source in levelled(sources):
+            offset = source.offset
+            if channel < source.channels:
+                with suppress(InputError):
+                    blocks = sample_blocks(source, channel, rng, images=len(sources))
+                    values += [block[np.isfinite(block)] for block in blocks]
+        found = np.concatenate(values).astype(float) if values else np.zeros(1)
+        means.append(float(found.mean()) + offset)
+        deviations.append(float(found.std()) or 1.0)
+    return Normalisation(tuple(means), tuple(deviations), offset)

@@ -1,0 +1,149 @@
+"""Which parts of the images are trained on, which validate, and which are only judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.tiles import Region, Span
+from napari_autostructn2v.engine.types import Array
+
+_WHOLE = 1 - 1e-6  # of an image, but for rounding: what a share must come to
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangle of one plane of one image."""
+
+    source: Source
+    plane: int
+    region: Region
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        (y0, y1), (x0, x1) = self.region
+        return y1 - y0, x1 - x0
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.shape)
+
+    def read(self) -> Array:
+        (y0, y1), (x0, x1) = self.region
+        return self.source.read(self.plane, slice(y0, y1), slice(x0, x1))
+
+
+@dataclass(frozen=True)
+class Split:
+    """The data of one network.
+
+    Attributes
+    ----------
+    training, validation
+        Never empty where there is an image.
+    test
+        Looked at only when training is over; empty where there are too few images.
+    names
+        The images of "train", "val" and "test".
+    """
+
+    training: list[Piece]
+    validation: list[Piece]
+    test: list[Piece]
+    names: dict[str, list[str]]
+
+    @property
+    def judged(self) -> list[Piece]:
+        """What tells how good the training was: the test images, else what validates."""
+        return self.test or self.validation
+
+    @property
+    def apart(self) -> bool:
+        """Whether `judged` was not trained on; images may be too small to spare a part."""
+        return self.judged is not self.training
+
+
+def split(sources: Sequence[Source], config: Config, channel: int | None = None) -> Split:
+    """Divide the data of a channel (of all if None), the same for both stages.
+
+    Where each share comes to an image or more, whole images are divided, as autoStructN2V does.
+    Otherwise a strip along one side of every plane is held out for validation and nothing for
+    testing; planes too small to spare a strip are only trained on. If nothing can be held out,
+    validation looks at what is trained on.
+    """
+    rng = np.random.default_rng(config.seed)
+    there = [source for source in sources if channel is None or channel < source.channels]
+    count, shares = len(there), config.split_ratio[1:]
+    validating, testing = (round(count * share) for share in shares)
+    enough = all(count * share >= _WHOLE for share in shares if share > 0)
+    if any(shares) and enough and validating + testing < count:
+        return _by_image(there, validating, testing, channel, rng)
+    patch = max(config.stage(stage).patch_size for stage in STAGES)
+    share = shares[0] / (config.split_ratio[0] + shares[0])
+    training, validation = [], []
+    for piece in _planes(there, channel):
+        kept, held = _hold_strip(piece, share, patch, rng)
+        training.append(kept)
+        validation += held
+    everyone = [source.name for source in there]
+    spared = [source.name for source in there if any(p.source is source for p in validation)]
+    names = {"train": everyone, "val": spared or everyone, "test": []}
+    return Split(training, validation or training, [], names)
+
+
+def _by_image(
+    sources: Sequence[Source],
+    validating: int,
+    testing: int,
+    channel: int | None,
+    rng: np.random.Generator,
+) -> Split:
+    count = len(sources)
+    order = rng.permutation(count)
+    parts = np.split(order, [count - validating - testing, count - testing])
+    images = [[sources[i] for i in sorted(part)] for part in parts]
+    training, validation, test = (_planes(part, channel) for part in images)
+    if not validation:
+        images[1] = images[0]
+    names = [[source.name for source in part] for part in images]
+    return Split(
+        training,
+        validation or training,
+        test,
+        dict(zip(("train", "val", "test"), names, strict=True)),
+    )
+
+
+def _planes(sources: Sequence[Source], channel: int | None) -> list[Piece]:
+    return [
+        Piece(source, plane, ((0, source.size[0]), (0, source.size[1])))
+        for source in sources
+        for plane in range(source.planes)
+        if channel is None or source.channel(plane) == channel
+    ]
+
+
+def _hold_strip(
+    piece: Piece, share: float, patch: int, rng: np.random.Generator
+) -> tuple[Piece, list[Piece]]:
+    """Cut a strip of `share` off a random side: a patch wide at least, and two patches stay."""
+    sides = [axis for axis in (0, 1) if piece.shape[axis] >= 3 * patch]
+    if not sides or share == 0:
+        return piece, []
+    axis = int(rng.choice(sides))
+    length = piece.shape[axis]
+    strip = min(max(patch, round(share * length)), length - 2 * patch)
+    cut = strip if rng.random() < 0.5 else length - strip
+    spans = [(0, cut), (cut, length)]
+    held, kept = spans if cut == strip else spans[::-1]
+
+    def cropped(span: Span) -> Piece:
+        other = piece.region[1 - axis]
+        return Piece(piece.source, piece.plane, (span, other) if axis == 0 else (other, span))
+
+    return cropped(kept), [cropped(held)]

@@ -1,0 +1,177 @@
+"""Judges the networks of one course: is what they take away the noise, and how good is the result.
+
+Both look at the image alone. A leaking mask shows anywhere, so the check looks at the whole image;
+how good the result is should be told on parts that were not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.sampling import Spot, spots
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.split import Piece, split
+from napari_autostructn2v.engine.evaluation.quality import Card, Name, assess, meaning, recommend
+from napari_autostructn2v.engine.evaluation.residual import Check, check
+from napari_autostructn2v.engine.inference.predict import on_device, run_block
+from napari_autostructn2v.engine.mask.analysis import Finding, neighbours
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.types import Array
+
+_SIDE = 256  # px
+_LEAST_SIDE = 16  # px: on less nothing can be told
+_CHECKED, _HELD = 4, 4  # blocks of that side
+_GLANCE = 128  # px, of one block: takes no longer than a tile
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the judgements of a network have in common.
+
+    Of several channels all are checked, and the first that has noise is assessed. Each block is
+    compared with the noise of its own image and channel.
+    """
+
+    config: Config
+    sources: Sequence[Source]
+    channel: int | None
+    normalisation: Normalisation
+    device: torch.device
+    finding: Finding
+
+    def check(self, network: UNet, mask: Array) -> Check:
+        """Compare what a network takes away with the measured noise."""
+        rng = np.random.default_rng(self.config.seed)
+        places = [(source, _middle(spot)) for source, spot in self._anywhere(rng)]
+        seen = [spot.read(source) for source, spot in places]
+        denoised = [
+            self._denoiser(network, source.channel(spot.plane))(block)
+            for (source, spot), block in zip(places, seen, strict=True)
+        ]
+        patch = self.config.stage2.patch_size
+        return check(
+            _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(places)
+        )
+
+    def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
+        """The quality card of each network, as plain values, and which is the best."""
+        parts = split(self.sources, self.config, self.channel)
+        cards = self._cards(networks, *self._blocks(parts.judged))
+        return {
+            "stages": {name: card.report() for name, card in cards.items()},
+            "recommended": recommend(cards) if cards else list(networks)[-1],
+            "check": found.report(),
+            "apart": parts.apart,
+            "meaning": meaning(parts.apart),
+        }
+
+    def better(self, networks: Mapping[Name, UNet]) -> Name | None:
+        """Which of some networks is the best, by a quick look; None if it can't be told.
+
+        Where they are alike, the first.
+        """
+        parts = split(self.sources, self.config, self.channel)
+        blocks, repeats, noises = self._blocks(parts.judged)
+        few = [_centre(block, _GLANCE) for block in blocks[:1]]
+        again = [[_centre(block, _GLANCE) for block in frame[:1]] for frame in repeats]
+        cards = self._cards(networks, few, again, noises[:1])
+        told = cards and all(card.told for card in cards.values())
+        return recommend(cards) if told else None
+
+    def _cards(
+        self,
+        networks: Mapping[Name, UNet],
+        blocks: Sequence[Array],
+        repeats: Sequence[Sequence[Array]],
+        noises: Sequence[Noise],
+    ) -> dict[Name, Card]:
+        cards: dict[Name, Card] = {}
+        for name, network in networks.items() if blocks else ():
+            rng = np.random.default_rng(self.config.seed)
+            denoise = self._denoiser(network, self.finding.channel)
+            noise = self.finding.noise
+            cards[name] = assess(denoise, blocks, noise, rng, repeats, noises)
+        return cards
+
+    def _noises(self, places: Sequence[tuple[Source, Spot]]) -> list[Noise]:
+        """The noise of the image and channel that each place is of."""
+        return [
+            self.finding.noise_of(self.sources.index(source), source.channel(spot.plane))
+            for source, spot in places
+        ]
+
+    def _denoiser(self, network: UNet, channel: int) -> Callable[[Array], Array]:
+        ready = on_device(network, self.device)
+
+        def denoise(block: Array) -> Array:
+            image = self.normalisation.apply(block.astype(np.float32), channel)
+            result = run_block(ready, image, self.device)
+            return self.normalisation.undo(result, channel)
+
+        return denoise
+
+    def _anywhere(self, rng: np.random.Generator) -> list[tuple[Source, Spot]]:
+        found = [
+            (source, spot)
+            for source in self.sources
+            for channel in range(source.channels)
+            if self.channel in (None, channel)
+            for spot in spots(source, channel, rng, images=len(self.sources))
+        ]
+        order = rng.permutation(len(found))[:_CHECKED]
+        return [found[i] for i in sorted(order)]
+
+    def _blocks(
+        self, pieces: Sequence[Piece]
+    ) -> tuple[list[Array], list[list[Array]], list[Noise]]:
+        """Parts of some pieces; of a further frame, where frames repeat; their noise."""
+        wanted = [
+            piece
+            for piece in pieces
+            if piece.source.channel(piece.plane) == self.finding.channel
+            and min(piece.shape) >= _LEAST_SIDE
+        ]
+        order = np.random.default_rng(self.config.seed).permutation(len(wanted))[:_HELD]
+        chosen = [(wanted[i].source, _middle(_spot(wanted[i]))) for i in sorted(order)]
+        again: list[Array] = []
+        if self.config.structure.mask_source == "frames":
+            pairs = [(source, neighbours(source, [spot], "T")) for source, spot in chosen]
+            if all(pair for _, pair in pairs):
+                chosen = [(source, pair[0][0]) for source, pair in pairs]
+                again = [Spot(pair[0][1], pair[0][0].region).read(source) for source, pair in pairs]
+        blocks = _data([spot.read(source) for source, spot in chosen])
+        return blocks, [again] if again else [], self._noises(chosen)
+
+
+def _data(blocks: Sequence[Array]) -> list[Array]:
+    """The blocks with NaN where there is no noise that could be compared."""
+    return [block for each in blocks for block in measurable([each])[0]]
+
+
+def _spot(piece: Piece) -> Spot:
+    return Spot(piece.plane, piece.region)
+
+
+def _centre(block: Array, side: int) -> Array:
+    """The middle of a block, `side` wide at most."""
+    cut = tuple(slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in block.shape)
+    return block[cut]
+
+
+def _middle(spot: Spot) -> Spot:
+    """The middle of a spot, `_SIDE` wide at most."""
+    region = []
+    for start, end in spot.region:
+        size = min(_SIDE, end - start)
+        first = start + (end - start - size) // 4 * 2
+        region.append((first, first + size))
+    return Spot(spot.plane, (region[0], region[1]))

@@ -1,0 +1,155 @@
+"""An image as the networks see it: less its offset and its waves, with its defects mended.
+
+What was mended is put back where the result is written: it is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.defects import Defects
+from napari_autostructn2v.engine.data.levels import levelled
+from napari_autostructn2v.engine.data.sampling import read_blocks, spots
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.tiles import Region
+from napari_autostructn2v.engine.data.view import View
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.mask.analysis import nothing_to_measure
+from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
+from napari_autostructn2v.engine.types import Array
+
+_HALO = 2  # px: as far as a pixel's neighbours are looked at
+_SHARED = 4  # a defect that matters is seen in a quarter of what noise is measured on
+_GLANCE, _STRIP = 8, 256  # px
+
+
+class Mended:
+    """One image, and what the networks see of it.
+
+    Defects are told once, by a sample, so that any part of the image is mended as the whole is.
+
+    Attributes
+    ----------
+    image, level
+        As it was opened, and less its offset.
+    """
+
+    def __init__(self, image: Source, level: Source) -> None:
+        self.image, self.level = image, level
+        self._mended = level.through(_View(level, self), level.offset)
+        self._defects: dict[int, Defects] = {}
+        self._blank: dict[int, bool] = {}
+
+    def seen(self, waves: Sequence[Wave | None]) -> Source:
+        """What the networks see: NaN where nothing is data."""
+        return without_waves(self._mended, waves)
+
+    @cached_property
+    def blank_channels(self) -> dict[int, str]:
+        """The channels without any noise, and why."""
+        found = {}
+        for channel in range(self.level.channels):
+            rng = np.random.default_rng(channel)
+            try:
+                read_blocks(self.level, spots(self.level, channel, rng, _SHARED))
+            except InputError as error:
+                found[channel] = str(error)
+        return found
+
+    def defects(self, channel: int) -> Defects:
+        if channel not in self._defects:
+            rng = np.random.default_rng(channel)
+            places = spots(self.level, channel, rng, _SHARED)
+            blocks = [spot.read(self.level) for spot in places]
+            self._defects[channel] = Defects.of(blocks)
+        return self._defects[channel]
+
+    def blank(self, plane: int) -> bool:
+        """Whether a plane has one value all over, or none."""
+        if plane not in self._blank:
+            height, width = self.level.size
+            y, x = (slice((n - min(n, _GLANCE)) // 2, (n + _GLANCE) // 2) for n in (height, width))
+            strips = (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
+            parts = (self.level.read(plane, strip, slice(width)) for strip in strips)
+            known = _values(self.level.read(plane, y, x))
+            blank = len(known) <= 1
+            while blank and (part := next(parts, None)) is not None:
+                known = np.union1d(known, _values(part))
+                blank = len(known) <= 1
+            self._blank[plane] = blank
+        return self._blank[plane]
+
+    def restored(self, plane: int, region: Region, result: Array, outliers: bool) -> Array:
+        """The result of a region with what is no data as it was, and with `outliers` those too."""
+        if not (self.blank(plane) or self.defects(self.level.channel(plane)).any):
+            return result
+        y, x = (slice(*span) for span in region)
+        raw, seen = self.level.read(plane, y, x), self._mended.read(plane, y, x)
+        kept = np.isfinite(raw) & (raw != seen)
+        if not outliers:
+            kept &= np.isnan(seen)
+        return np.where(kept, self.image.stored(plane, y, x), result).astype(result.dtype)
+
+
+def mended(images: Sequence[Source]) -> list[Mended]:
+    """Several images, less one offset."""
+    return [Mended(*pair) for pair in zip(images, levelled(images), strict=True)]
+
+
+def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], list[str]]:
+    """The images to train on, and what is to be said of those and of channels without noise.
+
+    Raises
+    ------
+    InputError
+        If none has any, or a channel that is to have a network of its own.
+    """
+    used = [image for image in images if len(image.blank_channels) < image.level.channels]
+    if not used:
+        raise InputError(
+            nothing_to_measure({image.level.name: image.blank_channels[0] for image in images})
+        )
+    channels = range(max(image.level.channels for image in used))
+    for channel in channels if config.network_per_channel else ():
+        if all(channel in image.blank_channels for image in used):
+            raise InputError(
+                f"channel {channel} holds no noise that a network could be trained with; leave it "
+                "out, or let all channels share a network (network_per_channel = false)"
+            )
+    said = []
+    for image in images:
+        name, blank = image.level.name, image.blank_channels
+        what = {name: blank[0]} if image not in used else {
+            f"{name}, channel {channel}": why for channel, why in blank.items()
+        }  # fmt: skip
+        said += [
+            f"{which}: {why}. It is left out of the training and written as it is."
+            for which, why in what.items()
+        ]
+    return used, said
+
+
+class _View(View):
+    def __init__(self, source: Source, image: Mended) -> None:
+        super().__init__(source)
+        self._image = image
+
+    def region(self, plane: int, y: slice, x: slice) -> Array:
+        if self._image.blank(plane):
+            return np.full_like(self.source.read(plane, y, x), np.nan)
+        defects = self._image.defects(self.source.channel(plane))
+        if not defects.any:
+            return self.source.read(plane, y, x)
+        block, wanted, _ = self.around(plane, y, x, _HALO)
+        return defects.mended(block)[wanted]
+
+
+def _values(block: Array) -> Array:
+    """At most two of a block's values."""
+    finite = block[np.isfinite(block)]
+    return np.unique([finite.min(), finite.max()]) if finite.size else finite

@@ -1,0 +1,170 @@
+"""Runs a trained network over images of any size, tile by tile."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.tiles import Region, Tile, quarters, tiles
+from napari_autostructn2v.engine.events import Stop
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.types import Array
+
+# Activations alive at once where a U-Net is widest, at its first level, in multiples of its
+# features: upsampled 2, skip 1, joined 3, result 1, and 1 for the skips of all deeper levels.
+_ALIVE = 8
+_CPU_BYTES = 2**28  # a stop waits for one tile, so they are no larger than they need be
+_WORTH = 3.5  # halos: from there on what is read is at most 2.5 times what is yielded
+_SMALLEST, _LARGEST = 64, 4096  # px
+
+
+def tile_side(
+    network: UNet, device: torch.device, wanted: int | None, chunks: tuple[int, int] = (1, 1)
+) -> int:
+    """The side asked for, or one that fits in a share of the free memory and is worth its halo.
+
+    `chunks` are the sides of the blocks that the image is stored in: tiles begin and end with
+    them, or divide them evenly, where that does not make tiles too small.
+    """
+    if wanted is not None:
+        return wanted
+    if device.type == "cuda":
+        most = _fitting(network, torch.cuda.mem_get_info(device)[0] // 2)
+        side = most
+    else:
+        most = _fitting(network, psutil.virtual_memory().available // 4)
+        side = min(most, max(_fitting(network, _CPU_BYTES), math.ceil(_WORTH * network.reach)))
+    side, most = (min(max(n, _SMALLEST), _LARGEST) for n in (side, min(most, side * 3 // 2)))
+    unit = math.lcm(network.stride, *chunks)
+    parts = (n for n in range(1, unit + 1) if unit % n == 0 and unit // n <= most)
+    unit //= next((n for n in parts if unit // n % network.stride == 0), unit)
+    if unit < _SMALLEST:
+        unit *= _SMALLEST // unit
+    aligned = side // unit * unit
+    if aligned < min(side, _WORTH * network.reach):
+        aligned += unit
+    return aligned if _SMALLEST <= aligned <= most else side // _SMALLEST * _SMALLEST
+
+
+def _fitting(network: UNet, budget: int) -> int:
+    """The side of the largest tile whose activations take so many bytes, its halo with it."""
+    return int((budget / (4 * _ALIVE * network.options.features)) ** 0.5) - 2 * network.reach
+
+
+def predict(
+    network: UNet,
+    read: Callable[[Region], Array],
+    size: tuple[int, int],
+    side: int,
+    device: torch.device,
+    stop: Stop | None = None,
+    region: Region | None = None,
+) -> Iterator[tuple[Region, Array, int]]:
+    """Denoise one plane, or a region of it.
+
+    Parameters
+    ----------
+    network
+        On the device.
+    side
+        Largest side of a tile.
+    stop
+        Looked at before each tile.
+
+    Yields
+    ------
+    region, block, left
+        A tile's place, its result (NaN where the input was), and how many tiles are left. Tiles
+        fit together to the result for the whole plane, to float rounding. Where memory runs out
+        the tile is cut in four and the run goes on.
+    """
+    todo = tiles(size, side, network.reach, network.stride, region)[::-1]
+    while todo and not (stop is not None and stop.is_set()):
+        tile = todo.pop()
+        try:
+            block = _predict_tile(network, read, tile, device)
+        except (RuntimeError, MemoryError) as error:
+            parts = quarters(tile, size, network.reach, network.stride)
+            if not is_out_of_memory(error) or len(parts) == 1:
+                raise
+            # The other tiles are as large: cut them all, this one's parts first.
+            rest = [quarters(t, size, network.reach, network.stride) for t in todo]
+            todo = [part for cut in [*rest, parts] for part in reversed(cut)]
+            continue
+        yield tile.core, block, len(todo)
+
+
+def denoise_plane(
+    network: UNet,
+    source: Source,
+    plane: int,
+    normalisation: Normalisation,
+    side: int,
+    device: torch.device,
+    stop: Stop | None = None,
+    region: Region | None = None,
+) -> Iterator[tuple[Region, Array, int]]:
+    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values.
+
+    They are float32, or float64 where the image has an offset that float32 can't hold.
+    """
+    channel = source.channel(plane)
+    normalisation = replace(normalisation, offset=source.offset)
+
+    def read(region: Region) -> Array:
+        (y0, y1), (x0, x1) = region
+        return normalisation.apply(source.read(plane, slice(y0, y1), slice(x0, x1)), channel)
+
+    for core, block, left in predict(network, read, source.size, side, device, stop, region):
+        result = normalisation.undo(block, channel)
+        yield core, result.astype(float) + source.offset if source.offset else result, left
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA, MPS and the CPU's allocator each say it in their own way."""
+    text = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate", "status_alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in words)
+    )
+
+
+def on_device(network: UNet, device: torch.device) -> UNet:
+    """Give the network on a device: on another than the CPU a copy, so that a model stays there."""
+    return network if device.type == "cpu" else copy.deepcopy(network).to(device)
+
+
+def _predict_tile(
+    network: UNet, read: Callable[[Region], Array], tile: Tile, device: torch.device
+) -> Array:
+    cut: Array = run_block(network, read(tile.read), device)[tile.crop]
+    return cut
+
+
+def run_block(network: UNet, block: Array, device: torch.device) -> Array:
+    """Evaluate one (h, w) block of normalised values; NaN where it has no finite value."""
+    missing = ~np.isfinite(block)
+    image = torch.from_numpy(np.where(missing, np.float32(0), block))[None, None]
+    result: Array = run_network(network, image.to(device))[0, 0].cpu().numpy()
+    result[missing] = np.nan
+    return result
+
+
+def run_network(network: UNet, image: Tensor) -> Tensor:
+    """Evaluate in float32: (B, 1, h, w)."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            return network(image.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+    finally:
+        network.train(was_training)

@@ -1,0 +1,125 @@
+"""Writes what a model makes of images to a sink, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.sink import Sink, Target
+from napari_autostructn2v.engine.data.source import Source, chunks_of
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import Event, Stop
+from napari_autostructn2v.engine.inference.fit import Clipping
+from napari_autostructn2v.engine.inference.mended import Mended, mended
+from napari_autostructn2v.engine.inference.predict import denoise_plane, on_device, tile_side
+from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.pool import Normalisation
+
+
+def write(
+    model: Model,
+    sources: Sequence[Source],
+    sink: Sink,
+    device: torch.device,
+    tile: int | None,
+    dtype: str,
+    stop: Stop,
+    wanted: str = "recommended",
+) -> Iterator[Event]:
+    """Denoise every plane of every image with every stage the sink wants.
+
+    The result, which a sink knows as final, is that of the stage `wanted`.
+    """
+    result = model.result(wanted)
+    for index, image in enumerate(sources):
+        (whole,) = mended([image])
+        source = whole.seen(model.waves)
+        sigma = min(unit.sigma for unit in model.units)
+        kind = result_dtype(dtype, source, sigma)
+        for name in model.stages:
+            target = sink.open(index, source, name, kind, final=name == result)
+            if target is None:
+                continue
+            networks = model.networks(wanted if name == result else name, source.channels)
+            clipping = Clipping(image, kind, sigma)
+            try:
+                yield from _fill(
+                    networks, model.normalisation, index, source, name, target, device, tile, stop,
+                    clipping, whole, not model.config.replace_outliers,
+                )  # fmt: skip
+            except InputError:  # a full disk, a damaged image: nothing half-written stays behind
+                target.discard()
+                raise
+            except BaseException:  # finished tiles outlive a crash
+                target.keep_partial()
+                raise
+            if stop.is_set():
+                target.keep_partial()
+                return
+            target.commit()
+            if name == result and (lost := clipping.sentence):
+                yield events.Warning(lost)
+
+
+def _fill(
+    networks: Sequence[UNet],
+    normalisation: Normalisation,
+    image: int,
+    source: Source,
+    stage: StageName,
+    target: Target,
+    device: torch.device,
+    tile: int | None,
+    stop: Stop,
+    clipping: Clipping,
+    whole: Mended,
+    outliers: bool,
+) -> Iterator[Event]:
+    total = None
+    done = 0
+    ready = [on_device(network, device) for network in networks]
+    chunks = chunks_of(target.array, target.axes) or source.chunks or (1, 1)
+    for plane in range(source.planes):
+        network = ready[source.channel(plane)]
+        side = tile_side(network, device, tile, chunks)
+        for region, block, left in denoise_plane(
+            network, source, plane, normalisation, side, device, stop
+        ):
+            block = whole.restored(plane, region, block, outliers)
+            target.write(plane, region, block)
+            clipping.look(plane, region, block)
+            done += 1
+            total = max(total or 0, done + left + (source.planes - plane - 1) * (left + 1))
+            yield events.TileDone(stage, image, plane, region, done, total)
+
+
+def result_dtype(wanted: str, source: Source, sigma: float) -> np.dtype[Any]:
+    """The type of a result.
+
+    Integers stay as they are, unless rounding (variance 1/12) would add more than 1 % of the
+    noise variance: then the denoised values lie between the grey values, and floating point is
+    needed: float64 where the image has an offset that float32 can't hold.
+
+    Raises
+    ------
+    InputError
+        If the type that is wanted can't hold such an offset.
+    """
+    if wanted not in ("auto", "same"):
+        kind = np.dtype(wanted)
+        if source.offset and (kind.kind == "f" or abs(source.offset) > np.iinfo(kind).max):
+            raise InputError(
+                f"{wanted} can't hold the grey values of {source.name}, which lie about "
+                f"{source.offset:.10g}; leave dtype at auto"
+            )
+        return kind
+    integer = source.dtype.kind in "ui"
+    if integer and (wanted == "same" or sigma**2 > 100 / 12):
+        return source.dtype
+    return np.dtype(np.float64 if source.offset else np.float32)

@@ -1,0 +1,59 @@
+"""Ends a run as promised, whatever happens: an error is its last event, and memory is let go of."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.errors import InputError, first_line
+from napari_autostructn2v.engine.events import Event
+from napari_autostructn2v.engine.inference.predict import is_out_of_memory
+from napari_autostructn2v.engine.model.model import Model
+
+
+@dataclass
+class State:
+    """What a failing run leaves behind."""
+
+    model: Model | None = None
+
+
+def guarded(
+    events_of_run: Generator[Event, None, events.Finished], state: State
+) -> Iterator[Event]:
+    """Turn an error into the last event, and leave the device's memory to others."""
+    last: Event
+    try:
+        last = yield from events_of_run
+    except Exception as error:  # noqa: BLE001 - whoever drives the run gets every error as an event
+        _let_go(error)
+        last = events.Failed(error, _message(error), state.model)
+    finally:
+        _empty_caches()
+    yield last
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget the local variables that a traceback keeps: they may be all of the device's memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _empty_caches() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "out of memory; a smaller batch_size, patch_size or number of features needs less"
+    return first_line(error)

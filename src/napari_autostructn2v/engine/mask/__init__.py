@@ -1,0 +1,1 @@
+"""From measured noise to a verdict and the structural mask that hides it."""

@@ -1,0 +1,338 @@
+"""Says of every image and channel what noise it carries and which mask follows; no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import Config, Structure
+from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.levels import levelled
+from napari_autostructn2v.engine.data.sampling import Spot, read_blocks, sample_blocks, spots
+from napari_autostructn2v.engine.data.source import Source, open_source
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.labels import listed
+from napari_autostructn2v.engine.mask.ring_rule import ring_mask
+from napari_autostructn2v.engine.mask.structure import (
+    SINGLE_PIXEL,
+    Verdict,
+    judge,
+    leak_mask,
+    union,
+)
+from napari_autostructn2v.engine.noise.flat_tiles import Surface, flat_tiles, remove_plane
+from napari_autostructn2v.engine.noise.measure import (
+    Noise,
+    measure,
+    measure_empty,
+    measure_repeats,
+    no_noise,
+)
+from napari_autostructn2v.engine.noise.pooling import pooled
+from napari_autostructn2v.engine.types import Array
+
+_PAIRS = 4  # of planes
+_NAMED = 3  # images, in a sentence
+_REPEATS = 0.1  # of the noise; less is not worth a word
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """The noise, verdict and structural mask of one channel of one image.
+
+    Attributes
+    ----------
+    spots
+        The blocks that were looked at; `noise.places` counts in them.
+    between
+        Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
+        a pattern fixed in time, or a volume that was resampled.
+    outliers
+        Share of the pixels that are hot or dead.
+    parts
+        Of what several images or channels have in common: the findings of each.
+    offset
+        What the grey values of `noise.variance` are less.
+    """
+
+    image: int
+    channel: int
+    name: str
+    noise: Noise
+    verdict: Verdict
+    mask: Array
+    spots: tuple[Spot, ...] = ()
+    between: Mapping[str, float] = field(default_factory=dict)
+    outliers: float = 0.0
+    offset: float = 0.0
+    parts: tuple[Finding, ...] = ()
+
+    def noise_of(self, image: int, channel: int) -> Noise:
+        """The noise of one of its parts, as far as it is known apart."""
+        own = [f.noise for f in self.parts if (f.image, f.channel) == (image, channel)]
+        return own[0] if own else self.noise
+
+    @property
+    def blank(self) -> bool:
+        """Whether there was nothing to measure; the verdict says why."""
+        return self.verdict.name == "no data"
+
+    def event(self) -> events.NoiseMeasured:
+        return events.NoiseMeasured(
+            image=self.image,
+            channel=self.channel,
+            rho=events.read_only(self.noise.rho),
+            sigma=self.noise.sigma,
+            verdict=self.verdict.name,
+            leak=self.verdict.leak,
+            sentence=self.verdict.sentence,
+            finding=self,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """The five keys of a channel in the report, and what else was measured."""
+        noise = self.noise
+        return {
+            "verdict": self.verdict.name,
+            "leak": round(self.verdict.leak, 5),
+            "noise_sigma": noise.sigma,
+            "autocorrelation": noise.rho.round(5).tolist(),
+            "mask": self.mask.tolist(),
+            "noise": {
+                "sentence": self.verdict.sentence,
+                "leak_bound": round(self.verdict.leak_bound, 5),
+                "autocorrelation_error": noise.error.round(5).tolist(),
+                "row_offset": round(noise.row_offset, 5),
+                "column_offset": round(noise.column_offset, 5),
+                "variance": {
+                    "read": noise.variance.read - noise.variance.gain * self.offset,
+                    "gain": noise.variance.gain,
+                },
+                "wavelength": noise.wave and noise.wave.length,
+                "phases": noise.phases.round(4).tolist(),
+                "between_planes": {axis: round(rho, 4) for axis, rho in self.between.items()},
+                "outliers": round(self.outliers, 6),
+                "flat_share": round(noise.share, 5),
+                "tiles": noise.tiles,
+                "doubt": round(noise.doubt, 3),
+                "taken_for_structure": round(noise.removed, 4),
+            },
+        }
+
+    def remarks(self) -> list[str]:
+        """What a microscopist should know besides the verdict, a sentence each."""
+        noise, said = self.noise, []
+        if self.outliers > 0:
+            said.append(
+                f"{100 * self.outliers:.2g} % of the pixels are hot or dead: they are left as they "
+                "are, and count neither here nor in the training."
+            )
+        if noise.variance.gain > 0:
+            said.append(
+                f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared for "
+                "each grey value, as photon counts do."
+            )
+        if (noise.phases != 1).any():
+            said.append(
+                f"It differs by {noise.phases.max() / noise.phases.min() - 1:.0%} between the "
+                "pixels of each square of 2 x 2, as a colour camera's does."
+            )
+        if self.between.get("T", 0) > _REPEATS:
+            said.append(
+                f"{self.between['T']:.0%} of it is the same in the next frame: a fixed pattern, "
+                "which more frames will not average away."
+            )
+        if self.between.get("Z", 0) > _REPEATS:
+            said.append(
+                f"{self.between['Z']:.0%} of it is the same in the next slice of the volume."
+            )
+        return said
+
+
+def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
+    """Measure every channel of every image.
+
+    Of one without noise the finding is `blank`.
+
+    Raises
+    ------
+    InputError
+        If all are, or what the noise is to be measured on is not there.
+    """
+    without: dict[str, str] = {}
+    measured = False
+    for image, whole in enumerate(sources):
+        (source,) = levelled([whole])
+        for channel in range(source.channels):
+            rng = np.random.default_rng((config.seed, image, channel))
+            places = spots(source, channel, rng)
+            try:
+                blocks, outliers = read_blocks(source, places)
+            except InputError as error:
+                without[source.name] = str(error)
+                if len(sources) > 1 or source.channels > 1:
+                    yield _blank(image, channel, source.name, str(error), tuple(places), config)
+                continue
+            measured = True
+            noise = _measure(source, places, blocks, config.structure)
+            finding = _finding(noise, blocks, config, image, channel, source.name)
+            between = {} if noise.doubt > 1 else _between(source, places)
+            yield replace(
+                finding,
+                spots=tuple(places),
+                between=between,
+                outliers=outliers,
+                offset=source.offset,
+            )
+    if not measured:
+        raise InputError(nothing_to_measure(without))
+
+
+def nothing_to_measure(reasons: Mapping[str, str]) -> str:
+    """Say of images by name why there is no noise in any of them."""
+    alike: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        alike.setdefault(why, []).append(name)
+    said = [f"{listed(names, _NAMED)}: {why}" for why, names in alike.items()]
+    return "; ".join(said[:_NAMED]) + (f"; and others of {len(reasons)}" if said[_NAMED:] else "")
+
+
+def _blank(
+    image: int, channel: int, name: str, why: str, places: tuple[Spot, ...], config: Config
+) -> Finding:
+    verdict = Verdict("no data", f"{why[0].upper()}{why[1:]}.", 0.0, 0.0)
+    noise = no_noise(config.structure.max_lag)
+    return Finding(image, channel, name, noise, verdict, SINGLE_PIXEL, places)
+
+
+def _measure(
+    source: Source, places: Sequence[Spot], blocks: Sequence[Array], how: Structure
+) -> Noise:
+    """Measure the noise on what the config says; a mask that is given does not change that."""
+    if how.mask_source == "region":
+        assert how.region is not None
+        y0, y1, x0, x1 = how.region
+        if y1 > source.size[0] or x1 > source.size[1]:
+            raise InputError(
+                f"region {how.region} is not inside image {source.name} of {source.size[0]} x "
+                f"{source.size[1]} px"
+            )
+        planes = sorted({spot.plane for spot in places})
+        empty, _ = read_blocks(source, [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes])
+        return measure_empty(empty, blocks, how.max_lag)
+    if how.mask_source == "dark":
+        assert how.dark_file is not None
+        with open_source(how.dark_file) as dark:
+            (level,) = levelled([dark])
+            empty = sample_blocks(level, 0, np.random.default_rng(0))
+            return measure_empty(empty, blocks, how.max_lag)
+    if how.mask_source == "frames":
+        found = neighbours(source, places, "T")
+        if not found:
+            raise InputError(
+                f"image {source.name} with axes {source.axes} has no two frames along T; "
+                "mask_source = frames needs repeats of one scene"
+            )
+        frames, _ = read_blocks(source, [spot for spot, _ in found])
+        others, _ = read_blocks(source, [replace(spot, plane=after) for spot, after in found])
+        return measure_repeats(list(zip(frames, others, strict=True)), how.max_lag)
+    return measure(blocks, how.max_lag)
+
+
+def neighbours(source: Source, spots: Sequence[Spot], axis: str) -> list[tuple[Spot, int]]:
+    """Spots, each with the next plane along an axis; no plane is in two pairs."""
+    if axis not in source.axes:
+        return []
+    outer = [letter for letter in source.axes if letter not in "YX"]
+    lengths = [source.shape[source.axes.index(letter)] for letter in outer]
+    length = lengths[outer.index(axis)]
+    stride = math.prod(lengths[outer.index(axis) + 1 :])  # the last axis runs fastest
+    pairs = {}
+    for spot in spots:
+        position = spot.plane // stride % length
+        if (first := position // 2 * 2) + 1 < length:
+            plane = spot.plane - (position - first) * stride
+            pairs[plane, spot.region] = (replace(spot, plane=plane), plane + stride)
+    return list(pairs.values())[:_PAIRS]
+
+
+def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
+    """Correlation of the noise in flat tiles with the next plane's, along T and Z."""
+    found = {}
+    for axis in "TZ":
+        values: list[float] = []
+        for spot, after in neighbours(source, spots, axis):
+            pair = [spot, replace(spot, plane=after)]
+            blocks, _ = measurable([spot.read(source) for spot in pair])
+            values += _repeating(*map(Surface.of, blocks))
+        if values:
+            found[axis] = float(np.median(values))
+    return found
+
+
+def _repeating(here: Surface, there: Surface) -> list[float]:
+    tiles = flat_tiles([here])
+    if tiles is None:
+        return []
+    height, width = tiles.values.shape[1:]
+    windows = [(slice(y, y + height), slice(x, x + width)) for _, y, x in tiles.places]
+    both = tiles.valid & np.stack([there.finite[window] for window in windows])
+    one = remove_plane(tiles.values, both)
+    other = remove_plane(np.stack([there.image[window] for window in windows]), both)
+    norm = np.sqrt((one**2).sum((1, 2)) * (other**2).sum((1, 2)))
+    one, other, norm = (values[norm > 0] for values in (one, other, norm))
+    return list((one * other).sum((1, 2)) / np.maximum(norm, 1e-30))
+
+
+def _finding(
+    noise: Noise, blocks: Sequence[Array], config: Config, image: int, channel: int, name: str
+) -> Finding:
+    verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
+    if config.structure.extractor == "ring":
+        tiles = flat_tiles([Surface.of(block) for block in blocks])
+        mask = SINGLE_PIXEL
+        if tiles is not None:
+            mask, _ = ring_mask(tiles.values, config.structure.ring)
+    else:
+        mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
+    return Finding(image, channel, name, noise, verdict, mask)
+
+
+def find_in(blocks: Sequence[Array], config: Config) -> Finding:
+    """The same for blocks that are not of a source, such as Stage-1 results."""
+    noise = measure(blocks, config.structure.max_lag)
+    return _finding(noise, blocks, config, 0, 0, "")
+
+
+def combine(findings: Sequence[Finding], config: Config) -> Finding:
+    """What is common to several images or channels; see `pooled`. Those without noise don't count.
+
+    The masks of the ring rule are united: it has no noise measurement to average.
+    """
+    findings = [finding for finding in findings if not finding.blank] or findings[:1]
+    first = findings[0]
+    if len(findings) == 1:
+        return first
+    noise = pooled([finding.noise for finding in findings])
+    verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
+    if config.structure.extractor == "ring":
+        mask = union(*[finding.mask for finding in findings])
+        return replace(first, noise=noise, verdict=verdict, mask=mask, parts=tuple(findings))
+    mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
+    return replace(first, noise=noise, verdict=verdict, mask=mask, parts=tuple(findings))
+
+
+def report(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The part of a run's report that needs no training."""
+    images: list[dict[str, Any]] = []
+    for finding in findings:
+        if len(images) <= finding.image:
+            images.append({"name": finding.name, "channels": []})
+        images[finding.image]["channels"].append(finding.report())
+    first = next((finding for finding in findings if not finding.blank), findings[0])
+    return {**first.report(), "images": images}

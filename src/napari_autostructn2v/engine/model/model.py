@@ -1,0 +1,268 @@
+"""What was learned, in one file that any machine can open and no stranger can hide code in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine.config import STAGES, Config, Result, StageName
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.mask.structure import check_mask
+from napari_autostructn2v.engine.model import archive
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.paths import user_path
+from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """The networks of one channel, or of all channels, with what they were trained for.
+
+    `recommended` is the stage that was judged best, if any was judged; `channel` is None for all.
+    """
+
+    networks: Mapping[StageName, UNet] = field(default_factory=dict)
+    mask: Array = field(default_factory=lambda: np.ones((1, 1), np.uint8))
+    rho: Array = field(default_factory=lambda: np.ones((1, 1)))
+    sigma: float = 0.0
+    verdict: str = ""
+    recommended: StageName | None = None
+    channel: int | None = None
+
+    @property
+    def best(self) -> StageName:
+        """The stage whose result is this channel's: the recommended one, or else the last."""
+        if self.recommended is not None and self.recommended in self.networks:
+            return self.recommended
+        return next(stage for stage in reversed(STAGES) if stage in self.networks)
+
+    def network(self, stage: StageName) -> UNet:
+        """The network of a stage, or of the last stage before it that was trained."""
+        upto = STAGES[: STAGES.index(stage) + 1]
+        return next(self.networks[name] for name in reversed(upto) if name in self.networks)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model: `units` has one entry, or one for each channel.
+
+    `provenance` records versions, source names, seed, steps, seconds and device. `waves` has the
+    periodic noise of each channel that is subtracted from an image before the networks see it.
+    """
+
+    config: Config
+    normalisation: Normalisation
+    units: tuple[Unit, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    waves: tuple[Wave | None, ...] = ()
+
+    def unit(self, channel: int) -> Unit:
+        """What there is for a channel.
+
+        Raises
+        ------
+        InputError
+            If its training was stopped before it had a network.
+        """
+        for unit in self.units:
+            if unit.channel in (None, channel):
+                return unit
+        raise InputError(
+            f"the model has no network for channel {channel}: its training was stopped before"
+        )
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages any channel has, in order."""
+        return tuple(s for s in STAGES if any(s in unit.networks for unit in self.units))
+
+    @property
+    def best(self) -> StageName:
+        """The stage that is the result: the last of those that are the best of a channel.
+
+        What is written under this name has of each channel its own best stage.
+        """
+        return max((unit.best for unit in self.units), key=STAGES.index)
+
+    def result(self, wanted: str) -> StageName:
+        """The stage that "recommended" or a stage's own name stands for.
+
+        Raises
+        ------
+        InputError
+            If the model has no such stage.
+        """
+        if wanted == "recommended":
+            return self.best
+        for stage in self.stages:
+            if stage == wanted:
+                return stage
+        raise InputError(f"the model has no {wanted}; it has {', '.join(self.stages)}")
+
+    def available(self, wanted: Result) -> Result:
+        """What is wanted, if it was trained, or else "recommended"."""
+        return wanted if wanted in self.stages else "recommended"
+
+    def networks(self, stage: str, channels: int) -> list[UNet]:
+        """The network of each channel for a stage; for "recommended" each channel's best."""
+        units = [self.unit(channel) for channel in range(channels)]
+        if stage == "recommended":
+            return [unit.network(unit.best) for unit in units]
+        return [unit.network(self.result(stage)) for unit in units]
+
+    def denoise(
+        self,
+        image: Any,
+        out: str | Path | None = None,
+        *,
+        axes: str | None = None,
+        device: str = "auto",
+        tile: int | None = None,
+        dtype: str = "auto",
+        stage: str = "recommended",
+        overwrite: bool = False,
+    ) -> Any:
+        """Denoise an array or a file.
+
+        Parameters
+        ----------
+        image
+            Array-like of 2 to 5 axes, or the path of an image.
+        out
+            A .tif or .zarr file to write, tile by tile; default: the result is returned.
+        stage
+            The stage whose result is wanted, "stage1" or "stage2"; default: the best.
+
+        Returns
+        -------
+        An array of the image's shape, or the path `out`.
+
+        Raises
+        ------
+        InputError
+            If the image can't be read, has other channels than the model, or `out` exists; if the
+            model has no such stage.
+        """
+        from napari_autostructn2v.engine import pipeline
+        from napari_autostructn2v.engine.data.sink import ArraySink, FileSink
+        from napari_autostructn2v.engine.data.source import as_source, open_source
+
+        is_path = isinstance(image, str | Path)
+        source = open_source(image, axes) if is_path else as_source(image, axes)
+        sink = FileSink([out], overwrite) if out is not None else ArraySink()
+        with source:
+            pipeline.consume(
+                pipeline.apply(
+                    self, source, sink=sink, device=device, tile=tile, dtype=dtype, stage=stage
+                )
+            )
+        return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
+
+    def info(self) -> dict[str, Any]:
+        """What is in the model, as plain values."""
+        return {
+            "stages": list(self.stages),
+            "parameters": {
+                stage: sum(p.numel() for p in self.units[0].network(stage).parameters())
+                for stage in self.stages
+            },
+            "units": [
+                {
+                    "verdict": unit.verdict,
+                    "mask_shape": list(unit.mask.shape),
+                    "mask_pixels": int(unit.mask.sum()),
+                    "noise_sigma": unit.sigma,
+                    "recommended": unit.recommended,
+                }
+                for unit in self.units
+            ],
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
+            "config": self.config.model_dump(mode="json"),
+            **self.provenance,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model, beside its final name first, so that no half file ever has it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, or holds what `load` refuses.
+        """
+        path = user_path(path)
+        weights, arrays = {}, {}
+        for index, unit in enumerate(self.units):
+            arrays[f"{index}.mask"] = np.ascontiguousarray(unit.mask, np.uint8)
+            arrays[f"{index}.autocorrelation"] = np.ascontiguousarray(unit.rho, np.float32)
+            for stage, network in unit.networks.items():
+                for name, value in network.state_dict().items():
+                    weights[f"{index}.{stage}.{name}"] = value.detach().cpu().contiguous()
+        about = {
+            "mean": list(self.normalisation.mean),
+            "std": list(self.normalisation.std),
+            "units": [
+                {
+                    "verdict": unit.verdict,
+                    "sigma": unit.sigma,
+                    "recommended": unit.recommended,
+                    "channel": unit.channel,
+                }
+                for unit in self.units
+            ],
+            "provenance": dict(self.provenance),
+            "waves": [wave and (wave.y, wave.x, wave.lines, wave.slant) for wave in self.waves],
+        }
+        archive.write(path, about, self.config, weights, arrays)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model file; its networks are on the CPU.
+
+        Raises
+        ------
+        InputError
+            If it is missing, damaged, not a model, or written by a newer version.
+        """
+        file = archive.read(path)
+        about = file.about
+        return cls(
+            config=file.config,
+            normalisation=Normalisation(tuple(about.mean), tuple(about.std)),
+            units=tuple(_unit(file, index) for index in range(len(about.units))),
+            provenance=about.provenance,
+            waves=tuple(wave and Wave(*wave) for wave in about.waves),
+        )
+
+
+def _unit(file: archive.Contents, index: int) -> Unit:
+    networks: dict[StageName, UNet] = {}
+    for stage in STAGES:
+        prefix = f"{index}.{stage}."
+        weights = file.weights.items()
+        state = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
+        if state:
+            network = UNet(file.config.stage(stage).network)
+            network.load_state_dict(state)
+            networks[stage] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    about = file.about.units[index]
+    channel = about.channel
+    if "channel" not in about.model_fields_set and file.config.network_per_channel:
+        channel = index
+    return Unit(
+        networks=networks,
+        mask=check_mask(file.arrays[f"{index}.mask"]),
+        rho=file.arrays[f"{index}.autocorrelation"],
+        sigma=about.sigma,
+        verdict=about.verdict,
+        recommended=about.recommended,
+        channel=channel,
+    )

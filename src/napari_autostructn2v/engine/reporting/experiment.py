@@ -1,0 +1,99 @@
+"""Keeps a run in a folder, laid out as autoStructN2V does, so that a later run can take from it.
+
+A mask is reused by `--mask DIR/mask.tif`, Stage 1 by `stage1_model` in the config.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.data.files import beside, write_json, write_tiff
+from napari_autostructn2v.engine.data.outputs import check_outputs
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.split import split
+from napari_autostructn2v.engine.model.model import Model
+
+
+class Experiment:
+    """Observes a run and writes what it learns of it; nothing before the run begins to train.
+
+    `config` and `stage_results` belong to the run and its `FileSink`.
+    """
+
+    def __init__(
+        self, folder: Path, outputs: Sequence[Path], sources: Sequence[Source], config: Config
+    ) -> None:
+        check_outputs(experiments=[folder])
+        self.folder = folder
+        self.config = config
+        if importlib.util.find_spec("tensorboard"):
+            self.config = config.model_copy(update={"tensorboard": folder})
+        self.stage_results: Mapping[StageName, Sequence[Path]] = {
+            stage: [self._part(stage, "results") / path.name for path in outputs]
+            for stage in STAGES
+        }
+        self._outputs, self._sources = outputs, sources
+        self._rho: npt.NDArray[Any] | None = None
+        self._begun = False
+
+    def observe(self, event: events.Event) -> None:
+        match event:
+            case events.NoiseMeasured() if self._rho is None:
+                self._rho = event.rho
+            case events.Progress() if not self._begun:
+                self._begin()
+            case events.MaskFound():
+                self._begin()
+                write_tiff(self.folder / "mask.tif", event.mask)
+                write_tiff(self.folder / "autocorrelation.tif", np.float32(event.rho))
+            case events.StageDone():
+                self._begin()
+
+    def finish(self, model: Model, report: Mapping[str, Any]) -> None:
+        """Keep each stage's model, the report and a copy of the results."""
+        for stage in model.stages:
+            upto = STAGES[: STAGES.index(stage) + 1]
+            units = tuple(
+                replace(unit, networks={k: v for k, v in unit.networks.items() if k in upto})
+                for unit in model.units
+            )
+            replace(model, units=units).save(self._part(stage, "model") / "model.asn2v")
+        for path in self._outputs:
+            _copy(path, self.folder / "final_results" / path.name)
+            _copy(path, self._part(report["result"], "results") / path.name)
+        write_json(self.folder / "report.json", report)
+
+    def _part(self, stage: StageName, part: str) -> Path:
+        return self.folder / stage / part
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        for stage in STAGES:
+            for part in ("model", "logs", "results"):
+                self._part(stage, part).mkdir(parents=True, exist_ok=True)
+        (self.folder / "final_results").mkdir(exist_ok=True)
+        config = self.config
+        write_json(self.folder / "config.json", config.model_dump(mode="json"))
+        write_json(self.folder / "split.json", split(self._sources, config).names)
+        if self._rho is not None:
+            write_tiff(self.folder / "autocorrelation.tif", np.float32(self._rho))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with beside(target) as part:
+        if source.is_dir():
+            shutil.copytree(source, part)
+        else:
+            shutil.copy2(source, part)

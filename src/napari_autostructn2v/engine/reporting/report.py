@@ -1,0 +1,84 @@
+"""Writes down what a run was: its report, and where its model comes from."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.mask import analysis
+from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.training.stages import Course
+
+_LONGEST = 255  # of a name: a layer's may be anything
+
+
+def provenance(
+    sources: Sequence[Source],
+    config: Config,
+    device: torch.device,
+    precision: str,
+    courses: Sequence[Course],
+    start: Model | None,
+    began: float,
+) -> dict[str, Any]:
+    """Where a model comes from; names, steps and seconds of a start are included."""
+    before = start.provenance if start else {}
+    names = [*before.get("sources", []), *(source.name[:_LONGEST] for source in sources)]
+    seconds = before.get("seconds", 0.0) + time.monotonic() - began
+    return {
+        "sources": list(dict.fromkeys(names)),
+        "seed": config.seed,
+        "stages": [record for course in courses for record in course.history.values()],
+        "seconds": round(seconds, 3),
+        "device": str(device),
+        "precision": precision,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("napari-autostructn2v", "torch", "numpy", "scipy", "tifffile", "zarr")
+    return {
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }
+
+
+def report(
+    config: Config,
+    model: Model,
+    findings: Sequence[Finding],
+    courses: Sequence[Course],
+    result: StageName | None,
+    device: torch.device,
+    began: float,
+) -> dict[str, Any]:
+    """The report of a run; its keys are a contract (see "The outside face" in the docs)."""
+    return {
+        **analysis.report(findings),
+        "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
+        "stages": [stage for course in courses for stage in course.report],
+        "quality": _quality(courses),
+        "result": result,
+        "seconds": round(time.monotonic() - began, 3),
+        "device": str(device),
+        "versions": _versions(),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _quality(courses: Sequence[Course]) -> dict[str, Any]:
+    """What was judged of the first network, and of each where there are several."""
+    judged = [course.quality for course in courses if course.quality]
+    if len(judged) < 2:
+        return dict(*judged)
+    each = [{k: v for k, v in quality.items() if k != "meaning"} for quality in judged]
+    return {**judged[0], "channels": each}

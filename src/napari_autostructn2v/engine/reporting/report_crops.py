@@ -1,0 +1,59 @@
+"""Reads the same bounded part of an image and of its results, for the page of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.source import Source, open_source
+from napari_autostructn2v.engine.inference.mended import mended
+from napari_autostructn2v.engine.inference.predict import denoise_plane
+from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.types import Array
+
+_LONGEST = 768  # px
+_TILE = 256  # px
+
+
+def glimpse(
+    source: Source, written: Path, model: Model, result: StageName
+) -> tuple[Array, dict[StageName, Array]]:
+    """The middle of an image's first plane, and what each stage made of it.
+
+    That of the stage `result` is read from the file that was written; those of the others, which
+    were not, are computed again. All are float64, which holds any offset.
+    """
+    (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
+    y, x = slice(y0, y1), slice(x0, x1)
+    results: dict[StageName, Array] = {}
+    (whole,) = mended([source])
+    seen = whole.seen(model.waves)
+    for stage in model.stages:
+        if stage == result:
+            with open_source(written) as file:  # whatever its axes' order, the first plane is it
+                results[stage] = file.stored(0, y, x).astype(float)
+            continue
+        image = np.empty((y1 - y0, x1 - x0))
+        network = model.unit(source.channel(0)).network(stage)
+        for part, block, _ in denoise_plane(
+            network,
+            seen,
+            0,
+            model.normalisation,
+            _TILE,
+            torch.device("cpu"),
+            region=region,
+        ):
+            (top, bottom), (left, right) = part
+            block = whole.restored(0, part, block, not model.config.replace_outliers)
+            image[top - y0 : bottom - y0, left - x0 : right - x0] = block
+        results[stage] = image
+    return source.stored(0, y, x).astype(float), results
+
+
+def _middle(length: int) -> tuple[int, int]:
+    start = max(length - _LONGEST, 0) // 2
+    return start, min(length, start + _LONGEST)

@@ -1,0 +1,1 @@
+"""How the networks learn: data, objective, schedule and stages."""

@@ -1,0 +1,325 @@
+"""Trains one network on hidden pixels: data, mask, network, loss, optimiser, from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_autostructn2v.engine.config import Budget, Stage, Training
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import Stop
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.objectives import Masking
+from napari_autostructn2v.engine.training.pool import Pool, Symmetry, move
+from napari_autostructn2v.engine.training.schedule import FEWEST, Length, Plan, Plateau
+
+Precision = Literal["float32", "bfloat16"]
+
+_REPORT_SECONDS = 0.05  # progress at most 20 times a second
+_TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
+_CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
+_VALIDATION_BATCHES = 4
+_CLIP = 1.0  # norm of the gradient
+_DIVERGED = 100.0  # times the loss of a network that gives the mean of the data everywhere
+
+# Why a training ended early.
+STOPPED = "stopped"
+CONVERGED = "the validation loss no longer improves"
+DIVERGED = "it diverged; the best weights until then are kept"
+NOTHING_LEARNED = "it diverged before anything was learned"
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve "auto" to the fastest device there is.
+
+    Raises
+    ------
+    InputError
+        If the device asked for is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if (device.index or 0) >= there[device.type]:
+        raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> Precision:
+    """bfloat16 where the device computes with it, so that the choice never depends on timing."""
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        fast = device.type == "cpu" and probe()
+    return "bfloat16" if fast else "float32"
+
+
+@dataclass
+class Task:
+    """Everything a step needs, on its device.
+
+    Attributes
+    ----------
+    network
+        What the optimiser works on, in place.
+    average
+        Its exponential average, which is what a stage learns; it can be looked at meanwhile.
+    continued
+        Whether the network was trained before, so that the average is slow from the start.
+    """
+
+    network: UNet
+    pool: Pool
+    validation: Pool
+    masking: Masking
+    stage: Stage
+    training: Training
+    symmetries: Sequence[Symmetry]
+    precision: Precision
+    device: torch.device
+    continued: bool = False
+    average: UNet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.average = copy.deepcopy(self.network)
+
+    def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """A batch: network input, target and weight, each (count, h, w)."""
+        patches = pool.batch(count, generator)
+        valid = ~patches.isnan()
+        target = patches.nan_to_num(0.0)
+        hidden = self.masking.draw(count, pool.shape, generator)
+        weight = (self.masking.counted(hidden) & valid).to(target.dtype)
+        inputs = self.masking.replace(target, hidden, generator)
+        pick = torch.randint(
+            len(self.symmetries), (count,), generator=generator, device=self.device
+        )
+        choice = torch.tensor(self.symmetries, device=self.device)[pick]
+        return tuple(move(part, choice) for part in (inputs, target, weight))
+
+    def loss(self, inputs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Mean squared error over the pixels that count."""
+        image = inputs[:, None].contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            output = self.network(image)
+        return _error(output[:, 0].float(), target, weight)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far training is; `validation` only where it was just measured.
+
+    `total` is how many steps there will be, as far as is known: of a training that ends when it no
+    longer improves, as if it did not improve from here on. `stopped` is one of the reasons above.
+    """
+
+    step: int
+    total: int
+    loss: float
+    learning_rate: float
+    validation: float | None = None
+    stopped: str | None = None
+
+
+def train(
+    task: Task, length: Length, generator: torch.Generator, stop: Stop, patience: bool = False
+) -> Iterator[Step]:
+    """Train `task.network` in place; what is learned is `task.average`.
+
+    Yields at most 20 times a second, halfway, and after the last step. Training ends early when
+    `stop` is set, when `patience` (or the config's early stopping) runs out, or when it diverges:
+    the loss is no longer finite, or far above that of giving the mean everywhere. Then the best
+    weights that were validated are kept, or those it began with: `NOTHING_LEARNED` says that these
+    are of no use. What is kept is finite.
+    """
+    network, average, options = task.network, task.average, task.training
+    optimizer = _optimizer(network, task.stage, options)
+    good = copy.deepcopy(average.state_dict())
+    best = validate(task, average) if task.continued else math.inf
+    worst = _DIVERGED * max(1.0, _loss_of_the_mean(task))
+    plan, schedule = Plan(length), Plateau(options)
+    total_loss, counted, reported = torch.zeros((), device=task.device), 0, time.monotonic()
+    stopped, step, half = None, 0, False
+    network.train()
+    while step < plan.steps and stopped is None:
+        rate = task.stage.learning_rate * (
+            schedule.factor if options.schedule == "plateau" else plan.rate(step)
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        step += 1
+        loss = _learn(task, optimizer, generator, step)
+        task.pool.advance()
+        plan.advance(step)
+        total_loss, counted = total_loss + loss, counted + 1
+
+        validation = None
+        if step % options.validate_every == 0:
+            validation = validate(task, average)
+            if schedule.update(validation) and (patience or options.early_stopping):
+                stopped = CONVERGED
+        if stop.is_set():
+            stopped = STOPPED
+        total = min(plan.steps, schedule.end(step)) if patience else plan.steps
+        # Halfway is always reported: what is decided there must not depend on the clock.
+        reaches_half = not half and 2 * step >= total
+        half = half or reaches_half
+        if validation is None and (reaches_half or step == plan.steps) and not stopped:
+            validation = validate(task, average)
+        due = time.monotonic() - reported > _REPORT_SECONDS
+        if due or validation is not None or stopped:
+            last_loss = float(total_loss) / counted
+            if validation is not None and validation < min(best, worst):
+                good, best = copy.deepcopy(average.state_dict()), validation
+            if not math.isfinite(last_loss) or (validation is not None and not validation <= worst):
+                stopped = NOTHING_LEARNED if best == math.inf else DIVERGED
+                average.load_state_dict(good)
+                last_loss = validation = validate(task, average)
+            total_loss, counted, reported = total_loss.zero_(), 0, time.monotonic()
+            yield Step(step, total, last_loss, rate, validation, stopped)
+    average.eval()
+
+
+def _learn(
+    task: Task, optimizer: torch.optim.Optimizer, generator: torch.Generator, step: int
+) -> Tensor:
+    """Take a step, and move the average towards it; gives the loss."""
+    loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if task.stage.network.batch_norm:  # of constant patches: each layer back is 300 times steeper
+        for parameter in task.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+    nn.utils.clip_grad_norm_(task.network.parameters(), _CLIP)
+    optimizer.step()
+    decay = task.training.ema
+    _follow(task.average, task.network, decay if task.continued else min(decay, step / (step + 10)))
+    return loss.detach()
+
+
+def validate(task: Task, network: UNet) -> float:
+    """Masked loss on fixed patches with fixed masks of the same shape."""
+    judged = copy.copy(task)
+    judged.network = network
+    network.eval()
+    with torch.no_grad():
+        losses = [judged.loss(*batch) for batch in _held_batches(task)]
+    network.train()
+    return float(torch.stack(losses).mean())
+
+
+def _loss_of_the_mean(task: Task) -> float:
+    """What `validate` would give for a network that gives the mean of the data everywhere."""
+    losses = [_error(0 * target, target, weight) for _, target, weight in _held_batches(task)]
+    return float(torch.stack(losses).mean())
+
+
+def _held_batches(task: Task) -> Iterator[tuple[Tensor, ...]]:
+    generator = torch.Generator(task.device).manual_seed(0)
+    for _ in range(_VALIDATION_BATCHES):
+        yield task.draw(task.validation, task.stage.batch_size, generator)
+
+
+def _error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error over the pixels that count."""
+    mean: Tensor = ((output - target) ** 2 * weight).sum() / weight.sum().clamp_min(1)
+    return mean
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Undo what `choose_threads` chose, so that whoever chooses next has all to choose from."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:
+    """How long a share of the budget is; a time budget is what timing a step leaves of it."""
+    if budget.unit == "steps":
+        return Length(max(1, round(budget.amount * share)))
+    if budget.unit == "epochs":
+        patches = task.stage.patches_per_image * planes
+        return Length(round(budget.amount) * max(1, math.ceil(patches / task.stage.batch_size)))
+    if budget.unit == "converged":
+        return Length(_CONVERGED_STEPS)
+    start = time.monotonic()
+    pace = choose_threads(task, budget.amount * share, stop)
+    seconds = max(budget.amount * share - (time.monotonic() - start), FEWEST * pace)
+    return Length(max(FEWEST, round(seconds / pace)), seconds)
+
+
+def choose_threads(task: Task, seconds: float, stop: Stop) -> float:
+    """Time a step with all threads and with one, keep the faster; gives its seconds.
+
+    Threads wait for each other at every layer: where another program keeps a core busy, all of
+    them together can be ten times slower than one alone.
+    """
+    pace = _seconds_per_step(task, seconds, stop)
+    threads = torch.get_num_threads()
+    if task.device.type != "cpu" or threads == 1:
+        return pace
+    torch.set_num_threads(1)
+    alone = _seconds_per_step(task, seconds, stop)
+    if alone < 0.8 * pace:
+        return alone
+    torch.set_num_threads(threads)
+    return pace
+
+
+def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
+    """Time a step on copies, so that what is trained later does not depend on the timing."""
+    trial = copy.copy(task)
+    trial.network = copy.deepcopy(task.network).train()
+    trial.average = copy.deepcopy(task.average)
+    optimizer = _optimizer(trial.network, task.stage, task.training)
+    generator = torch.Generator(task.device).manual_seed(0)
+    durations: list[float] = []
+    end = time.perf_counter() + min(seconds * _TIMED_SHARE, _TIMED_SECONDS)
+    while len(durations) < 2 or (time.perf_counter() < end and not stop.is_set()):
+        start = time.perf_counter()
+        _learn(trial, optimizer, generator, len(durations) + 1)
+        if task.device.type != "cpu":
+            torch.accelerator.synchronize()
+        durations.append(time.perf_counter() - start)
+    return float(np.mean(durations[min(2, len(durations) - 1) :]))  # the first set things up
+
+
+def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), stage.learning_rate, weight_decay=options.weight_decay)
+
+
+@torch.no_grad()
+def _follow(average: UNet, network: UNet, decay: float) -> None:
+    """Move the averaged weights towards the network's; buffers are copied."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(new)

@@ -1,0 +1,289 @@
+"""Training data: a bounded, resident pool of image blocks that random patches are cut from."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_autostructn2v.engine.config import Stage
+from napari_autostructn2v.engine.data.roi import Interest
+from napari_autostructn2v.engine.data.sampling import spots
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.split import Piece
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.types import Array
+
+_BLOCK_PATCHES = 4  # side of a pool block, in patches
+_MOST_ORIGINS = 2**21  # kept of the regions of interest of all blocks
+# To find blocks with a region of interest: as many for each that there is, and at most, unless
+# the pool has room for more.
+_TRIES, _MOST_TRIES = 4, 1024
+_STEPS_PER_BLOCK = 4  # a block of the pool is replaced every so many steps
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    offset: float = 0.0
+
+    def apply(self, block: Array, channel: int) -> Array:
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = (block - mean) / np.float32(self.std[channel])
+        return result
+
+    def undo(self, block: Array, channel: int) -> Array:
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = block * np.float32(self.std[channel]) + mean
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Pixels, how many patches lie in them, and with a region of interest where these begin."""
+
+    pixels: Array
+    patches: int
+    origins: Array | None = None
+
+
+class Pool:
+    """Blocks of image data, normalised and resident, that batches of patches are cut from.
+
+    Data that fits is held whole. Of larger data the pool holds random blocks, and one block is
+    replaced every few steps by one read in the background; which one and by what depends on the
+    seed alone, so a run can be repeated. Blocks without a region of interest are not held, so that
+    patches come from everywhere in the region alike.
+
+    Parameters
+    ----------
+    pieces
+        Where patches may come from.
+    stage
+        Patch size and region of interest.
+    capacity
+        Bytes.
+
+    Raises
+    ------
+    InputError
+        If there is no piece, or no patch in the region of interest; of data that does not fit, a
+        bounded number of blocks is looked at.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        normalisation: Normalisation,
+        stage: Stage,
+        capacity: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._normalisation = normalisation
+        self._stage = stage
+        self._rng = np.random.default_rng(seed)
+        self._executor: ThreadPoolExecutor | None = None
+        self.shape = _patch_shape(pieces, stage.patch_size)
+        self._interests = self._find_interests(pieces) if stage.use_roi else {}
+        pixels = sum(max(piece.pixels, math.prod(self.shape)) for piece in pieces)
+        if pixels * 4 > capacity:
+            side = tuple(_BLOCK_PATCHES * n for n in self.shape)
+            self._draws = _random_blocks(pieces, side, self._rng)
+            most = max(1, capacity // (4 * math.prod(side)))
+            share = min(_TRIES * pixels // math.prod(side), _MOST_TRIES)
+            tries = itertools.islice(self._draws, max(_TRIES * most, share))
+            blocks = list(itertools.islice(self._usable(tries), most))
+            self._executor = ThreadPoolExecutor(1, "autostructn2v-pool")
+        else:
+            blocks = list(self._usable(pieces))
+        if not blocks:
+            raise InputError(
+                f"use_roi finds no patch {'below' if stage.select_background else 'above'} "
+                f"roi_threshold {stage.roi_threshold:g} of the brightness; choose another "
+                "roi_threshold, or leave use_roi off"
+            )
+        arrays = [block.pixels for block in blocks]
+        sizes = np.array([array.size for array in arrays])
+        self._start = torch.as_tensor(np.cumsum(sizes) - sizes, device=device)
+        self._width = torch.tensor([a.shape[1] for a in arrays], device=device)
+        self._data = torch.from_numpy(np.concatenate([a.ravel() for a in arrays])).to(device)
+        self._shapes = [array.shape for array in arrays]
+        ranges = [[n - m + 1 for n, m in zip(a.shape, self.shape, strict=True)] for a in arrays]
+        self._range = torch.tensor(ranges, device=device)
+        self._patches = [block.patches for block in blocks]
+        self._listing = _MOST_ORIGINS // len(blocks) + 1
+        self._roi = [self._listed(block) for block in blocks] if stage.use_roi else []
+        self._weigh()
+        self._turn = itertools.cycle(range(len(blocks)))
+        self._step = 0
+        self._next: Future[_Block] | None = None
+        self._prefetch()
+
+    def batch(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random patches, normalised: (count, h, w); NaN where the image has no finite value."""
+        device = self._data.device
+        pick, *place = torch.rand(3, count, generator=generator, device=device)
+        piece = torch.searchsorted(self._cumulative, pick, right=True)
+        piece = piece.clamp_max(len(self._shapes) - 1)
+        width = self._width[piece]
+        if self._roi:
+            number = (place[0] * self._count[piece]).long().clamp_max(self._count[piece] - 1)
+            origin = self._origins[self._first[piece] + number]
+        else:
+            ends = self._range[piece]
+            y0, x0 = ((place[i] * ends[:, i]).long().clamp_max(ends[:, i] - 1) for i in (0, 1))
+            origin = y0 * width + x0
+        y = torch.arange(self.shape[0], device=device)[:, None]
+        x = torch.arange(self.shape[1], device=device)
+        corner = (self._start[piece] + origin)[:, None, None]
+        return self._data[corner + y * width[:, None, None] + x]
+
+    def advance(self) -> None:
+        """Count a step; when a block is due, put the one read meanwhile in its place."""
+        self._step += 1
+        if self._next is None or self._step % _STEPS_PER_BLOCK:
+            return
+        block = self._next.result()
+        slot = next(self._turn)
+        if block.patches and block.pixels.shape == self._shapes[slot]:
+            start = int(self._start[slot])
+            self._data[start : start + block.pixels.size] = torch.from_numpy(
+                block.pixels.ravel()
+            ).to(self._data.device)
+            if self._roi:
+                self._roi[slot], self._patches[slot] = self._listed(block), block.patches
+                self._weigh()
+        self._prefetch()
+
+    def close(self) -> None:
+        """End the background reader."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _prefetch(self) -> None:
+        if self._executor is not None:
+            self._next = self._executor.submit(self._read, next(self._draws))
+
+    def _usable(self, pieces: Iterable[Piece]) -> Iterator[_Block]:
+        """Read the pieces that hold a patch."""
+        return (block for piece in pieces if (block := self._read(piece)).patches)
+
+    def _read(self, piece: Piece) -> _Block:
+        """Read a piece, as large as a patch at least: NaN is added to smaller ones."""
+        channel = piece.source.channel(piece.plane)
+        block = self._normalisation.apply(piece.read(), channel)
+        pixels = np.where(np.isfinite(block), block, np.float32(np.nan)).astype(np.float32)
+        margin = [(0, max(m - n, 0)) for n, m in zip(pixels.shape, self.shape, strict=True)]
+        padded = np.pad(pixels, margin, constant_values=np.nan)
+        if not self._stage.use_roi:
+            ends = [n - m + 1 for n, m in zip(padded.shape, self.shape, strict=True)]
+            return _Block(padded, math.prod(ends))
+        height, width = (min(n, m) for n, m in zip(pixels.shape, self.shape, strict=True))
+        chosen = self._interests[piece.source, channel].origins(pixels, (height, width))
+        origins = np.flatnonzero(np.pad(chosen, margin))
+        return _Block(padded, len(origins), origins)
+
+    def _find_interests(self, pieces: Sequence[Piece]) -> dict[tuple[Source, int], Interest]:
+        """The region of interest of each channel of each image, from a sample of it."""
+        found = {}
+        wanted = {(piece.source, piece.source.channel(piece.plane)): None for piece in pieces}
+        images = len({source for source, _ in wanted})
+        for source, channel in wanted:
+            places = spots(source, channel, np.random.default_rng(channel), images)
+            normalised = [self._normalisation.apply(s.read(source), channel) for s in places]
+            found[source, channel] = Interest.of(normalised, self._stage)
+        return found
+
+    def _listed(self, block: _Block) -> Tensor:
+        """The origins of a block's patches, or as many of them as are kept."""
+        assert block.origins is not None
+        if block.patches <= self._listing:
+            return torch.from_numpy(block.origins)
+        return torch.from_numpy(self._rng.choice(block.origins, self._listing, replace=False))
+
+    def _weigh(self) -> None:
+        """A block is drawn as often as it has patches."""
+        device = self._data.device
+        if self._roi:
+            counts = np.array([len(origins) for origins in self._roi])
+            self._count = torch.as_tensor(counts, device=device)
+            self._first = torch.as_tensor(np.cumsum(counts) - counts, device=device)
+            self._origins = torch.cat(self._roi).to(device)
+        shares = np.cumsum(np.array(self._patches, float))
+        self._cumulative = torch.as_tensor(shares / shares[-1], device=device, dtype=torch.float32)
+
+
+def validation_pool(
+    pieces: Sequence[Piece],
+    normalisation: Normalisation,
+    stage: Stage,
+    capacity: int,
+    seed: int,
+    device: torch.device,
+) -> Pool:
+    """Give a pool of what validates: all of it, where a region of interest has no part there."""
+    try:
+        return Pool(pieces, normalisation, stage, capacity, seed, device)
+    except InputError:
+        everywhere = stage.model_copy(update={"use_roi": False})
+        return Pool(pieces, normalisation, everywhere, capacity, seed, device)
+
+
+def _patch_shape(pieces: Sequence[Piece], side: int) -> tuple[int, int]:
+    """The patch, shrunk where no piece is large enough."""
+    if not pieces:
+        raise InputError("there is no image to train on")
+    height = min(side, max(piece.shape[0] for piece in pieces))
+    width = min(side, max(p.shape[1] for p in pieces if p.shape[0] >= height))
+    return height, width
+
+
+def _random_blocks(
+    pieces: Sequence[Piece], side: tuple[int, ...], rng: np.random.Generator
+) -> Iterator[Piece]:
+    weights = np.array([piece.pixels for piece in pieces], float)
+    weights /= weights.sum()
+    while True:
+        piece = pieces[rng.choice(len(pieces), p=weights)]
+        region = []
+        for (start, end), length in zip(piece.region, side, strict=True):
+            size = min(length, end - start)
+            origin = start + int(rng.integers(end - start - size + 1))
+            region.append((origin, origin + size))
+        yield Piece(piece.source, piece.plane, (region[0], region[1]))
+
+
+Symmetry = tuple[bool, bool, bool]  # transpose, flip y, flip x; in this order
+
+
+def symmetries(mask: Array, which: str, square: bool) -> list[Symmetry]:
+    """The flips and rotations a stage may use: none, those that keep the mask, or all eight."""
+    if which == "none":
+        return [(False, False, False)]
+    every = itertools.product((False, True) if square else (False,), (False, True), (False, True))
+    return [s for s in every if which == "all" or np.array_equal(_move(mask, s), mask)]
+
+
+def _move(mask: Array, symmetry: Symmetry) -> Array:
+    transpose, flip_y, flip_x = symmetry
+    moved = mask.T if transpose else mask
+    return moved[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+
+
+def move(batch: Tensor, choice: Tensor) -> Tensor:
+    """Apply to each patch of (B, h, w) its symmetry: `choice` is (B, 3) bool."""
+    transpose, flip_y, flip_x = choice[:, :, None, None].unbind(1)
+    if batch.shape[1] == batch.shape[2]:
+        batch = torch.where(transpose, batch.transpose(1, 2), batch)
+    batch = torch.where(flip_y, batch.flip(1), batch)
+    return torch.where(flip_x, batch.flip(2), batch)

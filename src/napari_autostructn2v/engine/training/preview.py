@@ -1,0 +1,89 @@
+"""Shows what the network in training makes of a region, no more often than it can be afforded."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.tiles import Span
+from napari_autostructn2v.engine.events import Place, Stop
+from napari_autostructn2v.engine.inference.predict import denoise_plane
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.pool import Normalisation
+
+_FIRST = 10  # steps of a stage before there is anything to see
+_EVERY = 2.0  # seconds between the beginnings of two previews, at least
+_SHARE = 0.1  # of the time goes into previews, at most
+_SIDE = 512  # px, at most
+_TILE = 256  # px; a stop waits for one tile
+
+
+@dataclass
+class Previewer:
+    """Asks which place to show, and denoises it with the network as it is.
+
+    `ask` is called in the thread of the run, only when a preview is due; None shows nothing.
+    Nothing random is drawn, so that training goes the same way with previews as without.
+    """
+
+    ask: Callable[[], Place | None]
+    sources: Sequence[Source]
+    normalisation: Normalisation
+    device: torch.device
+    stop: Stop
+    _due: float = -math.inf
+
+    def look(
+        self, stage: StageName, step: int, network: UNet, channel: int | None, last: bool = False
+    ) -> Iterator[events.Preview]:
+        """Give a preview, if one is due; `channel` is the one being trained, None for all."""
+        began = time.monotonic()
+        if not last and (step < _FIRST or began < self._due):
+            return
+        preview = None
+        place = self.ask()
+        if place is not None:
+            source = self.sources[place.image]
+            if channel in (None, source.channel(place.plane)):
+                preview = self._denoise(stage, step, network, place, source)
+        self._due = began + max(_EVERY, (time.monotonic() - began) / _SHARE)
+        if preview is not None:
+            yield preview
+
+    def _denoise(
+        self, stage: StageName, step: int, network: UNet, place: Place, source: Source
+    ) -> events.Preview | None:
+        """Denoise the middle of a place; None if it lies outside the image, or after a stop."""
+        spans = [_middle(span, n) for span, n in zip(place.region, source.size, strict=True)]
+        (y0, y1), (x0, x1) = spans
+        if y1 <= y0 or x1 <= x0:
+            return None
+        dtype = np.float64 if source.offset else np.float32
+        image: npt.NDArray[Any] = np.empty((y1 - y0, x1 - x0), dtype)
+        region, missing = ((y0, y1), (x0, x1)), 1
+        for (y, x), block, left in denoise_plane(
+            network, source, place.plane, self.normalisation, _TILE, self.device, self.stop, region
+        ):
+            image[y[0] - y0 : y[1] - y0, x[0] - x0 : x[1] - x0] = block
+            missing = left
+        if missing:
+            return None
+        shown = Place(place.image, place.plane, region)
+        return events.Preview(stage, step, events.read_only(image), shown)
+
+
+def _middle(span: Span, length: int) -> Span:
+    """The part of a span that lies in the image, cut to the longest side around its centre."""
+    start, end = max(span[0], 0), min(span[1], length)
+    start += max(end - start - _SIDE, 0) // 2
+    return start, min(end, start + _SIDE)

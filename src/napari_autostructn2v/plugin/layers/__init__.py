@@ -1,0 +1,1 @@
+"""napari's layers as images to read and results to write."""

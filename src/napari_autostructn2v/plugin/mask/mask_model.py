@@ -1,0 +1,297 @@
+"""The structural mask while it is edited, and its history; the views show it and change it.
+
+Whole rows and columns are flags: as pixels they are wider than anything that can be shown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+from scipy import ndimage
+
+from napari_autostructn2v.engine.mask.structure import SINGLE_PIXEL, check_mask, union
+from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.plugin.widgets.lag_grid import centred, split_lines, trimmed
+
+Lag = tuple[int, int]
+"""(dy, dx) in pixels."""
+
+_HISTORY = 200
+_UNMEASURED_LAG = 10
+_CROSS: Array = ndimage.generate_binary_structure(2, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """`core` has odd sides, no empty border and its centre set; `row` and `column` are flags."""
+
+    core: Array
+    row: bool = False
+    column: bool = False
+
+    def equals(self, other: _State) -> bool:
+        flags = (self.row, self.column) == (other.row, other.column)
+        return flags and np.array_equal(self.core, other.core)
+
+    @property
+    def half(self) -> Array:
+        return np.array(self.core.shape) // 2
+
+    def picture(self, half: Iterable[int]) -> Array:
+        """The lags up to `half` (y, x); a whole row or column runs from edge to edge."""
+        y, x = half
+        cells = centred(self.core, (y, x))
+        cells[y, :] |= self.row
+        cells[:, x] |= self.column
+        return cells
+
+
+class MaskModel(QObject):
+    """A structural mask, the noise it follows from, and the ways to edit it. GUI thread only.
+
+    `changed` says that the mask, its history or `symmetric` is another; `measured` that the noise
+    is. While `symmetric`, what is done to a lag is done to its mirror image too. Edits that name
+    the same `stroke`, one after the other, are one step of the history.
+    """
+
+    changed = Signal()
+    measured = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.rho: Array | None = None
+        self.error: Array | None = None
+        self._automatic = self._state = _State(SINGLE_PIXEL)
+        self._full_half = _UNMEASURED_LAG
+        self._symmetric = True
+        self._stroke: object = None
+        self._undo: deque[_State] = deque(maxlen=_HISTORY)
+        self._redo: deque[_State] = deque(maxlen=_HISTORY)
+
+    def set_noise(self, rho: Array, error: Array | None, mask: Array, full_half: int) -> None:
+        """Begin anew with a measurement and the mask that follows from it.
+
+        Parameters
+        ----------
+        rho, error
+            (2L+1, 2L+1) autocorrelation and its standard error, lag 0 in the centre.
+        mask
+            The automatic mask, which `reset` goes back to.
+        full_half
+            A line that reaches this far from the centre on both sides is a whole row or column:
+            the side of a training patch less one.
+        """
+        self.rho, self.error = rho, error
+        self._full_half = full_half
+        self._automatic = self._state = self._split(check_mask(mask))
+        self._undo.clear()
+        self._redo.clear()
+        self._stroke = None
+        self.measured.emit()
+        self.changed.emit()
+
+    def forget(self) -> None:
+        """Be as at first: nothing is measured, and no neighbour is hidden."""
+        self.rho = self.error = None
+        self._automatic = self._state = _State(SINGLE_PIXEL)
+        self._full_half = _UNMEASURED_LAG
+        self._undo.clear()
+        self._redo.clear()
+        self._stroke = None
+        self.measured.emit()
+        self.changed.emit()
+
+    @property
+    def mask(self) -> Array:
+        """uint8, odd sides, centre 1, whole rows and columns written out."""
+        return self.written_out(self._full_half)
+
+    def written_out(self, full_half: int) -> Array:
+        """As `mask`, with whole rows and columns that reach so far from the centre."""
+        length = 2 * full_half + 1
+        lines = [np.ones((1, length), np.uint8)] * self._state.row
+        lines += [np.ones((length, 1), np.uint8)] * self._state.column
+        return union(self._state.core, *lines)
+
+    @property
+    def max_lag(self) -> int:
+        """The largest lag that can be edited: what was measured, or the mask if that is larger."""
+        measured = _UNMEASURED_LAG if self.rho is None else self.rho.shape[0] // 2
+        return max(measured, self.core_half)
+
+    @property
+    def core_half(self) -> int:
+        """How far the mask reaches, whole rows and columns apart."""
+        return int(self._state.half.max())
+
+    @property
+    def is_automatic(self) -> bool:
+        return self._state.equals(self._automatic)
+
+    @property
+    def stroke(self) -> object:
+        """What the last edit named; None after any that stands for itself."""
+        return self._stroke
+
+    @property
+    def symmetric(self) -> bool:
+        return self._symmetric
+
+    @symmetric.setter
+    def symmetric(self, on: bool) -> None:
+        if on != self._symmetric:
+            self._symmetric = on
+            self.changed.emit()
+
+    @property
+    def whole_row(self) -> bool:
+        return self._state.row
+
+    @whole_row.setter
+    def whole_row(self, on: bool) -> None:
+        self._enter(_State(self._state.core, on, self._state.column))
+
+    @property
+    def whole_column(self) -> bool:
+        return self._state.column
+
+    @whole_column.setter
+    def whole_column(self, on: bool) -> None:
+        self._enter(_State(self._state.core, self._state.row, on))
+
+    def picture(self, half: Iterable[int]) -> Array:
+        """The mask as uint8 cells up to the lags `half` (y, x)."""
+        return self._state.picture(half)
+
+    def hides(self, lag: Lag) -> bool:
+        half = np.abs(lag)
+        return bool(self.picture(half)[tuple(half + lag)])
+
+    def toggle(self, lag: Lag) -> None:
+        self.paint([lag], not self.hides(lag))
+
+    def paint(self, lags: Iterable[Lag], hidden: bool = True, stroke: object = None) -> None:
+        """Hide lags, or show them; those beyond `max_lag` are left out, lag 0 stays hidden."""
+        limit = self.max_lag
+        cells = self.picture((limit, limit))
+        at = [(y + limit, x + limit) for y, x in lags if max(abs(y), abs(x)) <= limit]
+        if at:
+            cells[tuple(np.transpose(at))] = hidden
+        self.change(cells, stroke)
+
+    def change(self, cells: Array, stroke: object = None) -> None:
+        """Take over an edit that was made on a `picture`: any array of odd sides.
+
+        A whole row or column with a gap in it becomes the pixels that are left.
+        """
+        half = np.maximum(np.array(cells.shape) // 2, self._state.half)
+        before = self.picture(half).astype(bool)
+        after = before.copy()
+        centre = tuple(
+            slice(h - n // 2, h + n // 2 + 1) for h, n in zip(half, cells.shape, strict=True)
+        )
+        after[centre] = cells != 0
+        if self._symmetric:
+            edited = after != before
+            hidden, shown = edited & after, edited & ~after
+            after = (after & ~shown[::-1, ::-1]) | hidden | hidden[::-1, ::-1]
+        after[tuple(half)] = True
+        self._enter(self._split(after, self._state), stroke)
+
+    def set_mask(self, mask: Array, stroke: object = None) -> None:
+        """Replace the mask, as from a file or a rule; `check_mask` says what is refused."""
+        self._enter(self._split(check_mask(mask)), stroke)
+
+    def reset(self) -> None:
+        """Go back to the automatic mask."""
+        self._enter(self._automatic)
+
+    def clear(self) -> None:
+        """Hide nothing but the pixel itself."""
+        self._enter(_State(SINGLE_PIXEL))
+
+    def grow(self) -> None:
+        """Hide one more pixel on every side: of a line, at its ends."""
+        core = self._state.core
+        wider = ndimage.binary_dilation(np.pad(core, 1), _neighbours(core))
+        limit = np.minimum(np.array(wider.shape) // 2, self.max_lag)
+        self._enter(self._with_core(centred(wider, limit)))
+
+    def shrink(self) -> None:
+        """Hide one pixel less on every side: of a line, at its ends."""
+        core = self._state.core
+        inner = ndimage.binary_erosion(core, _neighbours(core))
+        if inner.sum() <= 1:  # too thin to lose a border: its ends
+            inner = centred(core, np.maximum(self._state.half - 1, 0))
+        self._enter(self._with_core(inner))
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._undo)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._redo)
+
+    def undo(self) -> None:
+        self._step(self._undo, self._redo)
+
+    def redo(self) -> None:
+        self._step(self._redo, self._undo)
+
+    def step_to(self, cells: Array) -> bool:
+        """Undo or redo if that leads to the mask that looks like `cells`; else do nothing.
+
+        So a view that has a history of its own steps back and forth along with this one.
+        """
+        half = np.array(cells.shape) // 2
+        for step, history in ((self.undo, self._undo), (self.redo, self._redo)):
+            if history and np.array_equal(history[-1].picture(half) != 0, cells != 0):
+                step()
+                return True
+        return False
+
+    def _split(self, cells: Array, old: _State | None = None) -> _State:
+        """Tell whole rows and columns from the rest; those that were so in `old` at any length."""
+        far = self._full_half
+        least = (0 if old and old.column else far, 0 if old and old.row else far)
+        core, row, column = split_lines(cells, least)
+        if old:  # a line below a whole row or column comes back when that is taken away
+            y, x = old.half
+            core = union(core, *[old.core[y : y + 1, :]] * row, *[old.core[:, x : x + 1]] * column)
+        return _State(core, row, column)
+
+    def _with_core(self, core: Array) -> _State:
+        cells = core.astype(np.uint8)
+        cells[tuple(side // 2 for side in cells.shape)] = 1
+        return _State(trimmed(cells), self._state.row, self._state.column)
+
+    def _enter(self, state: _State, stroke: object = None) -> None:
+        if state.equals(self._state):
+            return
+        if stroke is None or stroke is not self._stroke:
+            self._undo.append(self._state)
+        self._redo.clear()
+        self._stroke = stroke
+        self._state = state
+        self.changed.emit()
+
+    def _step(self, source: deque[_State], target: deque[_State]) -> None:
+        if source:
+            target.append(self._state)
+            self._state = source.pop()
+            self._stroke = None
+            self.changed.emit()
+
+
+def _neighbours(core: Array) -> Array:
+    """Along a line only its own direction counts."""
+    if core.shape[0] == 1 < core.shape[1]:
+        return np.ones((1, 3), bool)
+    if core.shape[1] == 1 < core.shape[0]:
+        return np.ones((3, 1), bool)
+    return _CROSS

@@ -1,0 +1,248 @@
+"""The layers beside an image that show its noise and its mask, at a size that can be read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+from qtpy.QtCore import QObject, QTimer
+from vispy.visuals.line.dash_atlas import DashAtlas
+
+from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.plugin.layers.writing import KIND
+from napari_autostructn2v.plugin.mask.mask_layer import MaskLayerLink
+from napari_autostructn2v.plugin.mask.mask_model import MaskModel
+from napari_autostructn2v.plugin.widgets.lag_grid import (
+    AT_FIRST,
+    NEGATIVE,
+    POSITIVE,
+    ZERO,
+    centred,
+    highest_off_centre,
+    reach,
+    split_lines,
+)
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
+
+_PANEL = 0.48  # side of a panel in image heights; two panels and a gap make up the height
+_GAP = 0.04
+_RESIZED = 2.5  # how many times smaller or larger a canvas may have become
+_OFF_CENTRE = 3  # screen pixels
+_CORRELATION = Colormap([NEGATIVE, ZERO, POSITIVE], name="noise correlation")
+_HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
+
+
+class NoiseLayers(QObject):
+    """Shows the noise of an image beside it, and `mask` as a layer that can be painted on.
+
+    Belongs to the GUI thread. An image that is shown again gets the same layers again. They come
+    one in each turn of the event loop: napari takes a tenth of a second or more to add a layer.
+    """
+
+    def __init__(self, viewer: Any, mask: MaskModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._show_next)
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._viewer = viewer
+        self._mask = mask
+        self._known: WeakKeyDictionary[Any, NoisePanels] = WeakKeyDictionary()
+        self._panels: NoisePanels | None = None
+        self._link: MaskLayerLink | None = None
+
+    @property
+    def are_shown(self) -> bool:
+        """Whether they are there, or on their way."""
+        return bool(self._waiting) or (self._panels is not None and self._panels.are_shown)
+
+    def show(self, image: LayerSnapshot, rho: Mapping[int, Array]) -> None:
+        """Show the correlation of each channel, and the mask as it is."""
+        layer = image.layer()
+        if layer is None or self._mask.rho is None:
+            return
+        panels = self._known.setdefault(layer, NoisePanels(self._viewer, image))
+        if panels is not self._panels:
+            self._release()
+            self._panels = panels
+        self._waiting.clear()
+        for channel, lags in rho.items():
+            self._waiting.append(partial(panels.show_noise, lags, channel))
+        self._waiting.append(self._show_mask)
+        self._later.start()
+
+    def _show_next(self) -> None:
+        self._waiting.popleft()()
+        if self._waiting:
+            self._later.start()
+
+    def _show_mask(self) -> None:
+        panels, rho = self._panels, self._mask.rho
+        linked = self._link is not None and self._link.layer in self._viewer.layers
+        if panels is None or rho is None or linked:
+            return
+        self._release()
+        shown = panels.show_mask(self._mask.mask, rho)
+        self._link = MaskLayerLink(self._mask, shown, self._viewer, panels.plane)
+
+    def hide(self) -> None:
+        """Take the layers away."""
+        self._release()
+        if self._panels is not None:
+            self._panels.remove()
+
+    def leave(self) -> None:
+        """Leave the layers to the user; the mask does not follow them any longer."""
+        self._release()
+        self._panels = None
+
+    def _release(self) -> None:
+        self._later.stop()
+        self._waiting.clear()
+        if self._link is not None:
+            self._link.end()
+            self._link = None
+
+
+class NoisePanels:
+    """The layers beside an image that show its noise and its mask. Belongs to the GUI thread.
+
+    What is shown again takes the place of what was; a layer that the user has deleted comes back.
+    """
+
+    def __init__(self, viewer: Any, image: LayerSnapshot) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._layers: dict[tuple[str, int | None], Any] = {}
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Which axes of a panel's data are Y and X."""
+        iy, ix = self._image.axes.index("Y"), self._image.axes.index("X")
+        return iy - min(iy, ix), ix - min(iy, ix)
+
+    @property
+    def are_shown(self) -> bool:
+        return any(layer in self._viewer.layers for layer in self._layers.values())
+
+    def remove(self) -> None:
+        for layer in self._layers.values():
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._layers.clear()
+
+    def show_noise(self, rho: Array, channel: int = 0) -> None:
+        """Show the autocorrelation beside the image, lag 0 in the centre."""
+        self._show_rho(rho, channel, min(reach(rho), AT_FIRST))
+
+    def show_mask(self, mask: Array, rho: Array, channel: int | None = None) -> Labels:
+        """Show the mask below the autocorrelation, cell by cell on the same lags.
+
+        A line longer than what was measured, as a whole row is, runs from edge to edge.
+        """
+        measured = rho.shape[0] // 2
+        core, *_ = split_lines(mask, (measured, measured))
+        radius = max(min(reach(rho), AT_FIRST), *(side // 2 + 1 for side in core.shape))
+        self._show_rho(rho, channel or 0, radius)
+        hidden = centred((mask != 0).astype(np.uint8), radius)
+        return self._show("mask", channel, Labels, hidden, colormap=_HIDDEN, opacity=1.0)
+
+    def _show_rho(self, rho: Array, channel: int, radius: int) -> None:
+        limit = highest_off_centre(rho)
+        look = {"contrast_limits": (-limit, limit), "colormap": _CORRELATION}
+        self._show("autocorrelation", channel, Image, centred(rho, radius), **look)
+
+    def _show(
+        self, kind: str, channel: int | None, layer_type: type[Layer], values: Array, **look: Any
+    ) -> Any:
+        """Add a panel, or change the one that is there; gives its layer."""
+        row = 0 if kind == "autocorrelation" else 1
+        data, placement = place_panel(values, self._image, row, channel or 0)
+        key = (kind, channel)
+        layer: Any = self._layers.get(key)
+        if layer in self._viewer.layers:
+            layer.data = data
+            layer.scale, layer.translate = placement["scale"], placement["translate"]
+            return layer
+        which = "" if channel is None or self._image.channels == 1 else f" C{channel}"
+        fitted = view_is_fitted(self._viewer)
+        name = f"{self._image.name} {kind}{which}"
+        layer = layer_type(data, name=name, metadata={KIND: kind}, **placement, **look)
+        if isinstance(layer, Labels):
+            layer.brush_size = 1
+        selected = set(self._viewer.layers.selection)
+        self._layers[key] = self._viewer.add_layer(layer)
+        self._viewer.layers.selection = selected  # the user may be at work on another layer
+        if fitted:
+            self._viewer.reset_view()
+        return layer
+
+
+def warm_up() -> None:
+    """Make napari and vispy prepare what their first Labels layer needs: half a second.
+
+    Called in the worker thread, so that the window does not stand still when the mask arrives.
+    """
+    Labels(np.zeros((1, 1), np.uint8), colormap=_HIDDEN)
+    DashAtlas()  # its patterns are kept for all that come later
+
+
+def place_panel(
+    values: Array, image: LayerSnapshot, row: int, column: int
+) -> tuple[Array, dict[str, Any]]:
+    """Put a grid of lags to the right of an image, at a size that can be read.
+
+    Returns the panel's data and the keywords that place its layer. The layer has the image's
+    trailing axes, from the first of Y and X on, with their units and labels: napari leaves out
+    units altogether when one layer has none.
+    """
+    iy, ix = image.axes.index("Y"), image.axes.index("X")
+    first = min(iy, ix)
+    scale, translate = (np.array(image.placement[key], float) for key in ("scale", "translate"))
+    top, left = image.extent[0, [iy, ix]] - abs(scale[[iy, ix]]) / 2
+    bottom, right = image.extent[1, [iy, ix]] + abs(scale[[iy, ix]]) / 2
+    unit = max(bottom - top, (right - left) / 2)
+    cell = _PANEL * unit / max(values.shape)
+    step = (_PANEL + _GAP) * unit
+    scale[[iy, ix]] = cell
+    translate[iy] = top + row * step + cell / 2
+    translate[ix] = right + _GAP * unit + column * step + cell / 2
+
+    shape = list(image.shape)
+    shape[iy], shape[ix] = values.shape
+    grid = values if iy < ix else values.T
+    spread = tuple(slice(None) if i in (iy, ix) else None for i in range(first, len(shape)))
+    placement = {
+        "scale": scale[first:],
+        "translate": translate[first:],
+        "units": image.placement["units"][first:],
+        "axis_labels": image.placement["axis_labels"][first:],
+    }
+    return np.array(np.broadcast_to(grid[spread], shape[first:])), placement
+
+
+def view_is_fitted(viewer: Any) -> bool:
+    """Whether the camera is as napari has set it, to show all layers whole; else leave it be.
+
+    Known by its centre, which a user who zooms or moves the view hardly leaves where it was. Its
+    zoom is of the canvas as large as it was then: a panel opened beside it makes it smaller.
+    """
+    camera = getattr(viewer, "scene", viewer).camera  # `viewer.camera` before napari 0.9
+    center, zoom = camera.center, camera.zoom
+    if viewer.dims.ndisplay != 2:
+        return False
+    viewer.reset_view()
+    fitted = 1 / _RESIZED < zoom / camera.zoom < _RESIZED and np.allclose(
+        center[-2:], camera.center[-2:], atol=_OFF_CENTRE / zoom
+    )
+    if not fitted:
+        camera.center, camera.zoom = center, zoom
+    return bool(fitted)

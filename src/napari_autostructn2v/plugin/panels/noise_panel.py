@@ -1,0 +1,51 @@
+"""1 Noise: the verdict in words, and the mask that follows from it to be looked at and edited."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_autostructn2v.plugin.widgets.fold import Fold
+from napari_autostructn2v.plugin.widgets.message_label import Note
+
+
+class NoisePanel(QWidget):
+    """Shows what it is told; `editor` edits the mask."""
+
+    analyse_wanted = Signal()
+    layers_wanted = Signal(bool)
+
+    def __init__(self, editor: QWidget) -> None:
+        super().__init__()
+        self.verdict = Note("verdict")
+        self.remarks = Note("remarks")
+        self.remarks.setToolTip("What else was measured of the noise")
+        self.analyse = QPushButton("&Analyse")
+        self.analyse.setToolTip(
+            "Measure the noise and find the mask; takes a second and trains nothing"
+        )
+        self.as_layers = QCheckBox("Show as layers")
+        self.as_layers.setToolTip(
+            "Show the noise's correlation and the mask as layers beside the image; the mask's "
+            "layer can be painted on with napari's own brush"
+        )
+        self.editor = Fold(
+            "Mask", editor, "Look at the mask that hides correlated neighbours, and edit it",
+            expanded=False, part=True,
+        )  # fmt: skip
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.analyse, 1)
+        buttons.addWidget(self.as_layers, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.remarks)
+        layout.addLayout(buttons)
+        layout.addWidget(self.editor)
+        self.analyse.clicked.connect(self.analyse_wanted)
+        self.as_layers.toggled.connect(self.layers_wanted)
+
+    def show_noise(self, verdict: str, remarks: str) -> None:
+        self.verdict.say(verdict)
+        self.remarks.say(remarks)

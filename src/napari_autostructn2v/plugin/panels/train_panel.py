@@ -1,0 +1,80 @@
+"""2 Train: how far a run is, how the loss falls, and the buttons that end it or go on."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal, SignalInstance
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_autostructn2v.plugin.panels.progress import ProgressPanel
+from napari_autostructn2v.plugin.widgets.curves import LossCurves
+from napari_autostructn2v.plugin.widgets.fold import Fold
+from napari_autostructn2v.plugin.widgets.message_label import Note
+
+
+class TrainPanel(QWidget):
+    """The buttons tell what is wanted by their signals; `update_buttons` says what is possible."""
+
+    preview_changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop = QPushButton("S&top")
+        self.stop.setToolTip(
+            "End the training and denoise the image with what was learned; "
+            "press again to end that too"
+        )
+        self.go_on = QPushButton("Contin&ue")
+        self.go_on.setToolTip("Train the model further on the chosen image, for another budget")
+        self.cancel = QPushButton("Ca&ncel")
+        self.cancel.setToolTip("End the run and take everything away that it has made")
+        self.progress = ProgressPanel()
+        self.message = Note("message")
+        self.curves = LossCurves()
+        self.live = QCheckBox("Live preview")
+        self.live.setToolTip(
+            "While training, show every few seconds what the network makes of the region in view"
+        )
+        self.split = QCheckBox("split")
+        self.split.setToolTip("In the preview, show the noisy image above the diagonal")
+        self.watch = Fold("Loss curves", self.curves, "How the training goes", part=True)
+        self.watch.hide()
+        previews = QHBoxLayout()
+        previews.addWidget(self.live)
+        previews.addWidget(self.split)
+        previews.addStretch()
+        buttons = QHBoxLayout()
+        for button in (self.stop, self.go_on, self.cancel):
+            buttons.addWidget(button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.message)
+        layout.addLayout(buttons)
+        layout.addLayout(previews)
+        layout.addWidget(self.watch)
+        self.live.toggled.connect(self.split.setEnabled)
+        self.live.toggled.connect(lambda: self.preview_changed.emit())
+        self.split.toggled.connect(lambda: self.preview_changed.emit())
+        self.split.setEnabled(False)
+
+    def begin(self, finished: SignalInstance, title: str, *, trains: bool) -> None:
+        """Follow a run until its signal `finished`."""
+        self.progress.begin(finished, title, trains)
+        if trains:
+            self.curves.clear()
+            self.watch.show()
+
+    def reset(self) -> None:
+        """Tell of no run."""
+        self.progress.reset()
+        self.curves.clear()
+        self.watch.hide()
+
+    def update_buttons(
+        self, *, running: bool, stopping: bool, ending: bool, can_go_on: bool
+    ) -> None:
+        self.stop.setEnabled(running and not ending)
+        self.stop.setText("S&top now" if stopping and not ending else "S&top")
+        self.cancel.setEnabled(running)
+        self.go_on.setEnabled(can_go_on and not running)

@@ -1,0 +1,217 @@
+"""What one press asks for, as a frozen value, and how it is done in the worker thread.
+
+torch is imported there and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.events import (
+    Failed,
+    Finished,
+    NoiseMeasured,
+    Place,
+    StageDone,
+    TileDone,
+    Warning,  # noqa: A004 - the event's name in the design
+)
+from napari_autostructn2v.engine.mask import analysis
+from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
+from napari_autostructn2v.plugin.layers.writing import LayerSink
+from napari_autostructn2v.plugin.mask.noise_layers import warm_up
+from napari_autostructn2v.plugin.runs.worker import Done, Engine, StopFlag
+
+if TYPE_CHECKING:
+    from napari_autostructn2v.engine.model.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Analyse:
+    """Measure the noise of images; no training."""
+
+    parts: Sequence[LayerSnapshot]
+    config: Config
+
+
+@dataclass(frozen=True, eq=False)
+class Train:
+    """Train on parts of images, and denoise the images.
+
+    Attributes
+    ----------
+    start
+        The model to go on from.
+    preview
+        Called in the worker thread: which place of the images to show meanwhile.
+    """
+
+    images: Sequence[LayerSnapshot]
+    parts: Sequence[LayerSnapshot]
+    config: Config
+    sink: LayerSink
+    start: Model | None = None
+    preview: Callable[[], Place | None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Apply:
+    """Denoise images with a model; of the config, device, tile and type of the result count."""
+
+    images: Sequence[LayerSnapshot]
+    model: Model
+    config: Config
+    sink: LayerSink
+
+
+@dataclass(frozen=True, eq=False)
+class Save:
+    model: Model
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    path: Path
+
+
+Job = Analyse | Train | Apply | Save | Load
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed(Done):
+    """The noise of every channel of every part that was asked for.
+
+    `common` is what they have in common, and what a network for all of them is trained for.
+    """
+
+    parts: Sequence[LayerSnapshot]
+    config: Config
+    findings: tuple[Finding, ...]
+    common: Finding
+
+
+@dataclass(frozen=True, eq=False)
+class Saved(Done):
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded(Done):
+    path: Path
+    model: Model
+
+
+def engine(job: Job) -> Engine:
+    """Make a run of the real engine."""
+    match job:
+        case Analyse():
+            return lambda stop: _analyse(job, stop)
+        case Train():
+            return lambda stop: _train(job, stop)
+        case Apply():
+            return lambda stop: _apply(job, [image.source() for image in job.images], stop)
+        case Save():
+            return lambda stop: _save(job)
+        case Load():
+            return lambda stop: _load(job)
+
+
+def _analyse(job: Analyse, stop: StopFlag) -> Iterator[object]:
+    warm_up()
+    findings: list[Finding] = []
+    for finding in analysis.analyse([part.source() for part in job.parts], job.config):
+        if stop.is_set():
+            yield Done()
+            return
+        findings.append(finding)
+    yield _analysed(job, findings)
+
+
+def _analysed(job: Analyse | Train, findings: Sequence[Finding]) -> Analysed:
+    common = analysis.combine(findings, job.config)
+    return Analysed(job.parts, job.config, tuple(findings), common)
+
+
+def _train(job: Train, stop: StopFlag) -> Iterator[object]:
+    """Train; after a stop, denoise with what was learned, unless Stop is pressed again."""
+    warm_up()
+    from napari_autostructn2v.engine import pipeline
+
+    findings: list[Finding] = []
+    onto = [image.source() for image in job.images]
+    for event in pipeline.run(
+        [part.source() for part in job.parts],
+        job.config,
+        sink=job.sink,
+        stop=stop,
+        start=job.start,
+        onto=onto,
+        preview=job.preview,
+    ):
+        if isinstance(event, NoiseMeasured) and event.finding is not None:
+            findings.append(event.finding)
+        elif findings and not isinstance(event, Finished | Failed):
+            yield _analysed(job, findings)
+            findings.clear()
+        if isinstance(event, StageDone) and event.stopped == "stopped":
+            job.sink.cut_short(event.stage)
+        if isinstance(event, Finished) and event.stopped:
+            wanted = event.model.available(job.config.result)
+            config = job.config.model_copy(update={"result": wanted})
+            failed = yield from _tiles(Apply(job.images, event.model, config, job.sink), onto, stop)
+            event = failed or event
+        yield event
+
+
+def _tiles(
+    job: Apply, onto: Sequence[Source], stop: StopFlag
+) -> Generator[object, None, Failed | None]:
+    """Denoise after a training that was stopped, unless that is done or Stop is pressed again.
+
+    A failure is how the run ends then; it has the model.
+    """
+    if job.sink.used or not job.model.units or stop.again.is_set():
+        return None
+    for event in _apply(job, onto, stop, again=True):
+        if isinstance(event, Failed):
+            return event
+        if isinstance(event, TileDone | Warning):
+            yield event
+    return None
+
+
+def _apply(
+    job: Apply, sources: Sequence[Source], stop: StopFlag, again: bool = False
+) -> Iterator[object]:
+    """Denoise until a stop, or until Stop is pressed `again`."""
+    from napari_autostructn2v.engine import pipeline
+
+    config = job.config
+    return pipeline.apply(
+        job.model,
+        list(sources),
+        sink=job.sink,
+        device=config.device,
+        tile=config.tile,
+        dtype=config.dtype,
+        stage=config.result,
+        stop=stop.again if again else stop,
+    )
+
+
+def _save(job: Save) -> Iterator[object]:
+    job.model.save(job.path)
+    yield Saved(job.path)
+
+
+def _load(job: Load) -> Iterator[object]:
+    from napari_autostructn2v.engine.model.model import Model
+
+    yield Loaded(job.path, Model.load(job.path))

@@ -1,0 +1,1 @@
+"""A control for each field of the config."""

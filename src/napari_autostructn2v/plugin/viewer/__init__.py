@@ -1,0 +1,1 @@
+"""What is shown in the viewer, and how results are compared."""
