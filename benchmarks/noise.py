@@ -29,9 +29,10 @@ from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.analysis import analyse
-from napari_autostructn2v.engine.mask.structure import judge
+from napari_autostructn2v.engine.mask.verdict import judge
 from napari_autostructn2v.engine.noise.flat_tiles import TILE, remove_plane
-from napari_autostructn2v.engine.noise.measure import Noise, measure, measure_repeats
+from napari_autostructn2v.engine.noise.measure import measure, measure_repeats
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.synthetic import (
     NoiseKind,
     Scene,

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from napari_autostructn2v.engine import events
     from napari_autostructn2v.engine.config import Config
     from napari_autostructn2v.engine.errors import InputError
-    from napari_autostructn2v.engine.model.model import Model
-    from napari_autostructn2v.engine.pipeline import denoise, run
+    from napari_autostructn2v.engine.pipeline import Model, denoise, run
 
     __version__: str
 
@@ -22,7 +21,7 @@ __all__ = ["Config", "InputError", "Model", "__version__", "denoise", "events", 
 _HOMES = {
     "Config": "config",
     "InputError": "errors",
-    "Model": "model.model",
+    "Model": "pipeline",
     "denoise": "pipeline",
     "run": "pipeline",
 }

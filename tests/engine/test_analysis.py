@@ -14,6 +14,7 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.sampling import Spot, sample_blocks, spots
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import NoiseMeasured
 from napari_autostructn2v.engine.mask.analysis import (
     Finding,
     analyse,
@@ -327,7 +328,7 @@ def test_the_largest_sample_weighs_most() -> None:
 
 
 def test_the_event_carries_what_is_shown() -> None:
-    event = found(noisy()).event()
+    event = NoiseMeasured.of(found(noisy()))
     assert (event.verdict, event.image, event.channel) == ("along x", 0, 0)
     assert event.sentence.startswith("Noise is shared by neighbours along x")
     assert not event.rho.flags.writeable

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_autostructn2v.engine.noise.correlation import Correlation, autocovariance
-from napari_autostructn2v.engine.noise.measure import Noise, measure
-from napari_autostructn2v.engine.noise.traits import Variance
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.noise import Noise
+from napari_autostructn2v.engine.noise.noise_variance import Variance
 from napari_autostructn2v.engine.synthetic import noise_autocorrelation, sample
 
 LAG, PATCH = 20, 64

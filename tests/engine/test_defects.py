@@ -12,7 +12,7 @@ from napari_autostructn2v.engine.data.defects import Defects, constant, measurab
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.analysis import Finding, analyse
-from napari_autostructn2v.engine.mask.structure import judge
+from napari_autostructn2v.engine.mask.verdict import judge
 from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.synthetic import NoiseKind, Scene, sample
 

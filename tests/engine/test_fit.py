@@ -12,15 +12,15 @@ from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.files import write_tiff
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.inference.fit import misfit
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.measure import measure
-from napari_autostructn2v.engine.pipeline import apply, run
+from napari_autostructn2v.engine.pipeline import Model, apply, run
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training.pool import Normalisation
 
 CONFIG = Config.parse(
     {"budget": "2steps", "run_stage2": False, "device": "cpu",

@@ -14,8 +14,9 @@ import zarr
 from napari_autostructn2v.engine.data.io import units
 from napari_autostructn2v.engine.data.io.metadata import Metadata
 from napari_autostructn2v.engine.data.io.units import FACTORS, SYMBOLS, unit_name
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import FileSink
-from napari_autostructn2v.engine.data.source import Source, as_source, open_source
+from napari_autostructn2v.engine.data.source import Source, as_source
 
 OUTPUTS = ("a.tif", "a.ome.tif", "a.zarr")
 TYPES = ("uint16", "int16", "float32")  # ImageJ; OME; ImageJ

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.pipeline import Model
 
 CONFIG = Config.parse(
     {

@@ -18,11 +18,12 @@ import safetensors.numpy
 import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise.traits import Wave
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.noise.periodic import Wave
+from napari_autostructn2v.engine.pipeline import Model
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]

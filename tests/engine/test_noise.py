@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask.structure import SINGLE_PIXEL, judge
+from napari_autostructn2v.engine.mask.shapes import SINGLE_PIXEL
+from napari_autostructn2v.engine.mask.verdict import judge
 from napari_autostructn2v.engine.noise.correlation import Correlation
 from napari_autostructn2v.engine.noise.flat_tiles import TILE
-from napari_autostructn2v.engine.noise.measure import Noise, measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.noise.measure import measure, measure_empty, measure_repeats
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.synthetic import (
     NoiseKind,
     noise_autocorrelation,

@@ -14,20 +14,21 @@ from matplotlib.figure import Figure
 from napari_autostructn2v.engine import labels as engine_words
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data import sampling
+from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import FileSink
-from napari_autostructn2v.engine.data.source import as_source, open_source
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.labels import mask_words, quality_rows
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise.traits import Wave
-from napari_autostructn2v.engine.pipeline import apply, consume, run
+from napari_autostructn2v.engine.noise.periodic import Wave
+from napari_autostructn2v.engine.pipeline import Model, apply, consume, run
 from napari_autostructn2v.engine.reporting import report_crops as glimpse
 from napari_autostructn2v.engine.reporting.figure import outline, wrap, zoom
 from napari_autostructn2v.engine.reporting.noise_page import noise_page
 from napari_autostructn2v.engine.reporting.result_page import result_page
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training.pool import Normalisation
 
 QUALITY = {
     "stages": {

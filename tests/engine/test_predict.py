@@ -13,12 +13,12 @@ import torch
 import zarr
 
 from napari_autostructn2v.engine.config import Network
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.inference import predict as module
 from napari_autostructn2v.engine.inference.predict import denoise_plane, predict, run_network
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
 
 CPU = torch.device("cpu")
 NETWORKS = {

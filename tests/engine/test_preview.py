@@ -12,6 +12,7 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.events import Place
@@ -19,7 +20,6 @@ from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import preview
-from napari_autostructn2v.engine.training.pool import Normalisation
 from napari_autostructn2v.engine.training.preview import Previewer
 
 STAGE = {"network": {"features": 4, "depth": 2}, "patch_size": 32, "batch_size": 4}

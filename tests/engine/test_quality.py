@@ -14,9 +14,10 @@ from scipy import linalg, ndimage
 
 from napari_autostructn2v.engine.evaluation.quality import MEANING, Card, assess, recommend
 from napari_autostructn2v.engine.evaluation.residual import check
-from napari_autostructn2v.engine.mask.structure import union
+from napari_autostructn2v.engine.mask.shapes import union
 from napari_autostructn2v.engine.noise.correlation import Correlation
-from napari_autostructn2v.engine.noise.measure import Noise, Variance, measure
+from napari_autostructn2v.engine.noise.measure import Variance, measure
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.simulation import simulate
 from napari_autostructn2v.engine.synthetic import Sample, plant, sample
 
@@ -332,5 +333,6 @@ def test_check_says_when_it_cannot_tell() -> None:
 
 
 def test_quality_needs_no_torch() -> None:
-    code = "import sys, napari_autostructn2v.engine.evaluation.quality; sys.exit('torch' in sys.modules)"
+    module = "napari_autostructn2v.engine.evaluation.quality"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

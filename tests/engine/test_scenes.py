@@ -14,18 +14,19 @@ import zarr
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.data.sink import output_paths
-from napari_autostructn2v.engine.data.source import (
-    as_source,
+from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.opening import (
     find_sources,
     open_each,
     open_source,
     open_sources,
 )
+from napari_autostructn2v.engine.data.sink import output_paths
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.pipeline import Model
 
 RNG = np.random.default_rng(0)
 SMALL, LARGE = (40, 50), (48, 64)

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from napari_autostructn2v import Config, Model, run
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import ArraySink
-from napari_autostructn2v.engine.data.source import open_source
 from napari_autostructn2v.engine.pipeline import consume
 from napari_autostructn2v.engine.reporting.script import NO_FILE, as_command, as_script
 from napari_autostructn2v.engine.synthetic import sample
@@ -91,7 +91,7 @@ def test_a_script_says_only_what_differs_from_the_defaults():
 from napari_autostructn2v import Config, run
 from napari_autostructn2v.engine.pipeline import consume
 from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.source import find_sources
+from napari_autostructn2v.engine.data.opening import find_sources
 
 config = Config()
 images = [

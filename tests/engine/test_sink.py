@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_autostructn2v.engine.data.io import tiff
+from napari_autostructn2v.engine.data.io.metadata import Metadata
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, cast, output_paths
-from napari_autostructn2v.engine.data.source import Metadata, Source, as_source, open_source
+from napari_autostructn2v.engine.data.source import Source, as_source
 from napari_autostructn2v.engine.errors import InputError
 
 MICRON = {"Y": "micrometer", "X": "micrometer"}

@@ -16,13 +16,10 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_autostructn2v.engine.data.io.metadata import Metadata
 from napari_autostructn2v.engine.data.io.storage import Mapped
-from napari_autostructn2v.engine.data.source import (
-    Metadata,
-    as_source,
-    find_sources,
-    open_source,
-)
+from napari_autostructn2v.engine.data.opening import find_sources, open_source
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 
 RNG = np.random.default_rng(0)

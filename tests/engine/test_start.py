@@ -14,8 +14,7 @@ import torch
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Model
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.pipeline import Model, consume, run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import stages as course
 

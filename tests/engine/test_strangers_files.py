@@ -19,16 +19,12 @@ import tifffile
 import zarr
 
 from napari_autostructn2v.engine.data import files
+from napari_autostructn2v.engine.data.io.find import find_files
 from napari_autostructn2v.engine.data.io.mark import is_ours
+from napari_autostructn2v.engine.data.opening import find_sources, open_source, open_sources
 from napari_autostructn2v.engine.data.sampling import spots
 from napari_autostructn2v.engine.data.sink import FileSink
-from napari_autostructn2v.engine.data.source import (
-    as_source,
-    find_files,
-    find_sources,
-    open_source,
-    open_sources,
-)
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.reporting.figure import Page
 

@@ -11,18 +11,13 @@ from scipy import ndimage
 
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask.structure import (
-    SINGLE_PIXEL,
-    Score,
-    Verdict,
-    check_mask,
-    judge,
-    leak_mask,
-    score,
-    union,
-)
+from napari_autostructn2v.engine.mask.leak_rule import leak_mask
+from napari_autostructn2v.engine.mask.score import Score, score
+from napari_autostructn2v.engine.mask.shapes import SINGLE_PIXEL, check_mask, union
+from napari_autostructn2v.engine.mask.verdict import Verdict, judge
 from napari_autostructn2v.engine.noise.correlation import Correlation
-from napari_autostructn2v.engine.noise.measure import Noise, measure
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 
 OPTIONS = Structure()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine.config import Config, Network, Stage, Training
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -22,7 +23,7 @@ from napari_autostructn2v.engine.training import loop as train
 from napari_autostructn2v.engine.training import schedule
 from napari_autostructn2v.engine.training.loop import Task
 from napari_autostructn2v.engine.training.objectives import Masking
-from napari_autostructn2v.engine.training.pool import Normalisation, Pool
+from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import Length, Plan
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from napari_autostructn2v.engine.noise.measure import measure
-from napari_autostructn2v.engine.noise.traits import Variance, Wave, variance_model
+from napari_autostructn2v.engine.noise.noise_variance import Variance, variance_model
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 
 LAG = 20

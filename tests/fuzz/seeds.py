@@ -14,9 +14,10 @@ import torch
 import zarr
 
 from napari_autostructn2v.engine.config import STAGES, Config
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.pipeline import Model
 
 Files = dict[str, bytes]
 """The files of an input by their names; those of a Zarr have its name before a slash."""

@@ -62,7 +62,7 @@ def _outcome(kind: str, path: Path) -> tuple[str, str]:
 def _reader(kind: str) -> Callable[[Path], object]:
     from napari_autostructn2v.engine.config import Config
     from napari_autostructn2v.engine.mask.mask_file import read_mask
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.pipeline import Model
 
     if kind.startswith("model"):
         return lambda path: Model.load(path).info()
@@ -74,7 +74,7 @@ def _reader(kind: str) -> Callable[[Path], object]:
 def _analyse(path: Path) -> None:
     """Open an image, read a corner of its first and last plane, and measure its noise."""
     from napari_autostructn2v.engine.config import Config
-    from napari_autostructn2v.engine.data.source import find_sources
+    from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.mask.analysis import analyse, report
 
     sources = find_sources([path])

@@ -371,7 +371,8 @@ def test_it_fits_a_narrow_panel(form):
 def test_it_brings_no_torch():
     import subprocess
 
-    code = "import sys, napari_autostructn2v.plugin.settings_form.form; sys.exit('torch' in sys.modules)"
+    module = "napari_autostructn2v.plugin.settings_form.form"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

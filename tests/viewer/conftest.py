@@ -20,9 +20,9 @@ from napari_autostructn2v.engine.events import (
     TileDone,
 )
 from napari_autostructn2v.engine.mask.analysis import Finding
-from napari_autostructn2v.engine.mask.structure import Verdict
-from napari_autostructn2v.engine.noise.measure import Noise
-from napari_autostructn2v.engine.noise.traits import Variance
+from napari_autostructn2v.engine.mask.verdict import Verdict
+from napari_autostructn2v.engine.noise.noise import Noise
+from napari_autostructn2v.engine.noise.noise_variance import Variance
 from napari_autostructn2v.plugin.dock import DenoiseDock
 from napari_autostructn2v.plugin.runs import settings
 from napari_autostructn2v.plugin.runs.jobs import (

@@ -5,7 +5,8 @@ import pytest
 from napari.layers import Image, Labels
 from napari.layers._source import Source
 
-from napari_autostructn2v.engine.data.source import as_source, open_source
+from napari_autostructn2v.engine.data.opening import open_source
+from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.layers import layer_target, writing
 from napari_autostructn2v.plugin.layers.reading import snapshot

@@ -141,8 +141,8 @@ def run(
     Several inputs train one model. With --each and several inputs, --report, --save-model and
     --experiment name folders that get one item for each.
     """
+    from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.data.sink import output_paths
-    from napari_autostructn2v.engine.data.source import find_sources
 
     options = {
         "budget": budget, "axes": axes, "seed": seed, "device": device, "dtype": dtype,
@@ -188,9 +188,10 @@ def analyse(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure the noise of images and say how it is correlated; nothing is trained."""
-    from napari_autostructn2v.engine.data.source import find_sources
-    from napari_autostructn2v.engine.mask import analysis, structure
+    from napari_autostructn2v.engine.data.opening import find_sources
+    from napari_autostructn2v.engine.mask import analysis
     from napari_autostructn2v.engine.mask.mask_file import read_mask
+    from napari_autostructn2v.engine.mask.score import score as worth
 
     chosen = configure({"axes": axes}, file=config, measuring=Measuring(source, region, dark))
     judged = read_mask(score) if score else None
@@ -207,7 +208,7 @@ def analyse(
     if score and judged is not None:
         patch = chosen.stage2.patch_size
         for finding in findings:
-            result = structure.score(finding.noise, judged, chosen.structure, patch)
+            result = worth(finding.noise, judged, chosen.structure, patch)
             say_score(finding, score.name, result)
 
     def draw() -> None:
@@ -241,9 +242,9 @@ def denoise(
 ) -> None:
     """Denoise images with a trained model."""
     from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-    from napari_autostructn2v.engine.data.source import find_sources
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.pipeline import Model
 
     chosen = configure({"tile": tile, "device": device, "dtype": dtype, "result": stage})
     with stop_flag() as stop:
@@ -274,7 +275,7 @@ def denoise(
 
 def info(model: ModelFile) -> None:
     """Show what a model file holds."""
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.pipeline import Model
 
     table = Table("field", "value", title=shown(model), title_justify="left")
     for key, value in _flat(Model.load(model).info()):

@@ -17,15 +17,15 @@ from napari_autostructn2v.engine.labels import STAGE_TITLES, listed, mask_words,
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.mask.analysis import Finding
-    from napari_autostructn2v.engine.mask.structure import Score
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.mask.score import Score
+    from napari_autostructn2v.engine.model.model import TrainedModel
 
 
 def say_written(paths: Sequence[Path]) -> None:
     say(f"wrote {listed(paths, 4)}")
 
 
-def say_stage(model: Model, stage: StageName) -> None:
+def say_stage(model: TrainedModel, stage: StageName) -> None:
     """Say which stage the results are of, where it is not the last."""
     if stage != model.stages[-1]:
         say(f"the result is that of {STAGE_TITLES[stage]}")

@@ -46,7 +46,7 @@ def worst(codes: list[int]) -> int:
 def _is_out_of_memory(error: BaseException) -> bool:
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from napari_autostructn2v.engine.inference.predict import is_out_of_memory
+    from napari_autostructn2v.engine.devices import is_out_of_memory
 
     return is_out_of_memory(error)
 

@@ -29,7 +29,7 @@ from napari_autostructn2v.engine.errors import InputError
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.data.source import Source
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
 
 Write = Callable[[], object]
 
@@ -123,7 +123,7 @@ class Job:
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 
-    def _keep_unfinished(self, sources: Sequence[Source], model: Model | None) -> None:
+    def _keep_unfinished(self, sources: Sequence[Source], model: TrainedModel | None) -> None:
         """Save the model so far, and tell how to go on from it."""
         from napari_autostructn2v.engine.data.io.readers import stem
         from napari_autostructn2v.engine.reporting.script import as_command
@@ -180,8 +180,8 @@ def run_each(
     """Train a model for each file; a file that fails doesn't end the batch. Give the exit code."""
     from napari_autostructn2v.engine.data.io.readers import stem
     from napari_autostructn2v.engine.data.naming import distinct
+    from napari_autostructn2v.engine.data.opening import open_each
     from napari_autostructn2v.engine.data.sink import output_paths
-    from napari_autostructn2v.engine.data.source import open_each
 
     failed: dict[str, int] = {}
     good: list[Source] = []
@@ -255,7 +255,7 @@ def write_all(wanted: Iterable[tuple[Path | None, Write]], failures: list[int]) 
 
 def finished(last: events.Finished | events.Failed) -> events.Finished:
     """Give the result of a run, or leave the way its end calls for."""
-    from napari_autostructn2v.engine.inference.predict import is_out_of_memory
+    from napari_autostructn2v.engine.devices import is_out_of_memory
 
     if isinstance(last, events.Failed):
         if is_out_of_memory(last.error):

@@ -9,10 +9,12 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_autostructn2v.engine.data.io.find import find_files
 from napari_autostructn2v.engine.data.io.readers import is_zarr, stem
 from napari_autostructn2v.engine.data.naming import distinct, file_stem
+from napari_autostructn2v.engine.data.opening import open_sources
 from napari_autostructn2v.engine.data.outputs import refuse_clashes
-from napari_autostructn2v.engine.data.source import Source, find_files, open_sources
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import (
     Event,
@@ -26,7 +28,9 @@ from napari_autostructn2v.engine.events import (
 from napari_autostructn2v.engine.paths import real_path, user_path
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
+
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +81,7 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
 
 
 def denoise_files(
-    model: Model | str | Path,
+    model: TrainedModel | str | Path,
     jobs: Sequence[Job],
     *,
     overwrite: bool = False,
@@ -97,13 +101,13 @@ def denoise_files(
     skipped unless `overwrite`; no image is ever replaced. After a stop the files that were not
     begun have no event.
     """
-    from napari_autostructn2v.engine.model.model import Model
-    from napari_autostructn2v.engine.training.loop import choose_device
+    from napari_autostructn2v.engine.devices import choose_device
+    from napari_autostructn2v.engine.pipeline import Model
 
     stop = stop or Flag()
     try:
         refuse_clashes([job.output for job in jobs], [job.image for job in jobs])
-        trained = model if isinstance(model, Model) else Model.load(model)
+        trained = Model.load(model) if isinstance(model, str | Path) else model
         trained.result(stage)
         chosen = str(choose_device(device))
     except InputError as error:
@@ -127,7 +131,7 @@ def denoise_files(
 
 
 def _denoise(
-    model: Model,
+    model: TrainedModel,
     job: Job,
     axes: str | None,
     overwrite: bool,

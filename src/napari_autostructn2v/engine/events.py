@@ -6,7 +6,7 @@ A run that can begin yields `Started` first; every run yields one `Finished` or 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_autostructn2v.engine.types import Array
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.mask.analysis import Finding
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
 
 Phase = Literal["stage1", "stage2"]
 
@@ -59,6 +59,19 @@ class NoiseMeasured:
     leak: float
     sentence: str
     finding: Finding | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        return cls(
+            image=finding.image,
+            channel=finding.channel,
+            rho=read_only(finding.noise.rho),
+            sigma=finding.noise.sigma,
+            verdict=finding.verdict.name,
+            leak=finding.verdict.leak,
+            sentence=finding.verdict.sentence,
+            finding=finding,
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,7 @@ class Warning:  # noqa: A001 - the event's name in the design; imported as event
 class Finished:
     """The run is over; `stopped` tells whether it was asked to end early."""
 
-    model: Model
+    model: TrainedModel
     stopped: bool
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -171,7 +184,7 @@ class Failed:
 
     error: BaseException
     message: str
-    model: Model | None = None
+    model: TrainedModel | None = None
 
 
 Event = (

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import torch
 
 from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Event
-from napari_autostructn2v.engine.inference.predict import is_out_of_memory
-from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.model.model import TrainedModel
 
 
 @dataclass
 class State:
     """What a failing run leaves behind."""
 
-    model: Model | None = None
+    model: TrainedModel | None = None
 
 
 def guarded(

@@ -11,14 +11,17 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import normalise as _normalise
-from napari_autostructn2v.engine.data.sink import ArraySink, Sink
+from napari_autostructn2v.engine.data.opening import open_source
+from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, Sink
 from napari_autostructn2v.engine.data.source import Source, as_source
+from napari_autostructn2v.engine.devices import choose_device, choose_precision
 from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
 from napari_autostructn2v.engine.inference.fit import misfit
@@ -27,14 +30,13 @@ from napari_autostructn2v.engine.inference.results import write
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.lifecycle import State, guarded
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.mask.structure import check_mask
-from napari_autostructn2v.engine.model.model import Model
-from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.mask.shapes import check_mask
+from napari_autostructn2v.engine.model.model import TrainedModel
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.reporting.report import provenance, report
-from napari_autostructn2v.engine.training.loop import choose_device, choose_precision
 from napari_autostructn2v.engine.training.preview import Previewer
-from napari_autostructn2v.engine.training.resume import kept_config, load_stage1, take_over
+from napari_autostructn2v.engine.training.resume import kept_config, stage1_alone, take_over
 from napari_autostructn2v.engine.training.stages import Course
 
 _NEVER = Flag()
@@ -46,7 +48,7 @@ def run(
     *,
     sink: Sink | None = None,
     stop: Stop | None = None,
-    start: Model | None = None,
+    start: TrainedModel | None = None,
     onto: Any = None,
     preview: Callable[[], Place | None] | None = None,
 ) -> Iterator[Event]:
@@ -90,7 +92,7 @@ def _run(
     config: Config,
     sink: Sink | None,
     stop: Stop,
-    start: Model | None,
+    start: TrainedModel | None,
     preview: Callable[[], Place | None] | None,
     state: State,
 ) -> Generator[Event, None, events.Finished]:
@@ -98,7 +100,7 @@ def _run(
     sources = _sources(images, config.axes)
     shown = sources if onto is None else _sources(onto, config.axes)
     if start is None and config.stage1_model is not None:
-        start = load_stage1(config.stage1_model)
+        start = stage1_alone(Model.load(config.stage1_model), config.stage1_model)
     device = choose_device(config.device)
     precision = choose_precision(config.training.precision, device)
     yield events.Started(tuple(source.name for source in sources), str(device), precision)
@@ -133,7 +135,8 @@ def _run(
     ]  # fmt: skip
 
     def learned() -> Model:
-        origin = provenance(sources, config, device, precision, courses, start, began)
+        history = [record for course in courses for record in course.history.values()]
+        origin = provenance(sources, config, device, precision, history, start, began)
         known = tuple(course.unit for course in courses if course.unit.networks)
         return Model(kept_config(config, start), normalisation, known, origin, waves)
 
@@ -141,7 +144,7 @@ def _run(
     findings = []
     for finding in analysis.analyse(measured, config):
         findings.append(finding)
-        yield finding.event()
+        yield events.NoiseMeasured.of(finding)
         if stop.is_set():
             return events.Finished(model, True)
 
@@ -171,7 +174,9 @@ def _run(
         yield from write(model, shown, sink, device, config.tile, config.dtype, stop, wanted)
         stopped = stop.is_set()
     result = model.result(wanted) if model.units else None
-    told = report(config, model, findings, courses, result, device, began)
+    trained = [record for course in courses for record in course.report]
+    judged = [course.quality for course in courses]
+    told = report(config, model, findings, trained, judged, result, device, began)
     return events.Finished(model, stopped, told)
 
 
@@ -192,7 +197,7 @@ def _check_channels(sources: Sequence[Source], trained: int) -> None:
 
 
 def apply(
-    model: Model,
+    model: TrainedModel,
     images: Any,
     *,
     sink: Sink,
@@ -213,7 +218,7 @@ def apply(
 
 
 def _apply(
-    model: Model,
+    model: TrainedModel,
     images: Any,
     sink: Sink,
     axes: str | None,
@@ -236,10 +241,56 @@ def _apply(
     return events.Finished(model, stop.is_set())
 
 
-def _misfits(model: Model, sources: Sequence[Source]) -> Iterator[events.Warning]:
+def _misfits(model: TrainedModel, sources: Sequence[Source]) -> Iterator[events.Warning]:
     for source in sources:
         if found := misfit(model, source):
             yield events.Warning(found)
+
+
+class Model(TrainedModel):
+    """A trained model, which denoises images."""
+
+    def denoise(
+        self,
+        image: Any,
+        out: str | Path | None = None,
+        *,
+        axes: str | None = None,
+        device: str = "auto",
+        tile: int | None = None,
+        dtype: str = "auto",
+        stage: str = "recommended",
+        overwrite: bool = False,
+    ) -> Any:
+        """Denoise an array or a file.
+
+        Parameters
+        ----------
+        image
+            Array-like of 2 to 5 axes, or the path of an image.
+        out
+            A .tif or .zarr file to write, tile by tile; default: the result is returned.
+        stage
+            The stage whose result is wanted, "stage1" or "stage2"; default: the best.
+
+        Returns
+        -------
+        An array of the image's shape, or the path `out`.
+
+        Raises
+        ------
+        InputError
+            If the image can't be read, has other channels than the model, or `out` exists; if the
+            model has no such stage.
+        """
+        is_path = isinstance(image, str | Path)
+        source = open_source(image, axes) if is_path else as_source(image, axes)
+        sink = FileSink([out], overwrite) if out is not None else ArraySink()
+        with source:
+            consume(
+                apply(self, source, sink=sink, device=device, tile=tile, dtype=dtype, stage=stage)
+            )
+        return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
 
 
 def denoise(

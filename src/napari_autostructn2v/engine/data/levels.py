@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.view import View
+from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
 

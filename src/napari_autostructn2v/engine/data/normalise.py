@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,26 @@ from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.sampling import sample_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.types import Array
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    offset: float = 0.0
+
+    def apply(self, block: Array, channel: int) -> Array:
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = (block - mean) / np.float32(self.std[channel])
+        return result
+
+    def undo(self, block: Array, channel: int) -> Array:
+        mean = np.float32(self.mean[channel] - self.offset)
+        result: Array = block * np.float32(self.std[channel]) + mean
+        return result
 
 
 def normalise(sources: Sequence[Source], config: Config) -> Normalisation:

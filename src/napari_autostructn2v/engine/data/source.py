@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,26 +14,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from napari_autostructn2v.engine.data.io import readers
 from napari_autostructn2v.engine.data.io.axes import check_axes, default_axes
-from napari_autostructn2v.engine.data.io.find import find_files
 from napari_autostructn2v.engine.data.io.metadata import Metadata
-from napari_autostructn2v.engine.data.view import View
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.paths import real_path, user_path
-
-__all__ = [
-    "Metadata",
-    "Source",
-    "as_source",
-    "find_files",
-    "find_sources",
-    "open_each",
-    "open_source",
-    "open_sources",
-]
-
-_log = logging.getLogger("napari_autostructn2v")
 
 _MOST_PLANES = 2**20
 
@@ -284,6 +267,37 @@ class _Part:
         return self._whole._stored(tuple(shifted))
 
 
+class View(ABC):
+    """What another makes of a source, addressed like an array of its own."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.shape, self.dtype = source, source.shape, source.dtype
+
+    @abstractmethod
+    def region(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
+        """Give a (Y, X) region of a plane."""
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        y, x = (index[self.source.axes.index(axis)] for axis in "YX")
+        assert isinstance(y, slice)
+        assert isinstance(x, slice)
+        block = self.region(self.source.plane(index), y, x)
+        return block.T if self.source.transposed else block
+
+    def around(
+        self, plane: int, y: slice, x: slice, halo: int
+    ) -> tuple[npt.NDArray[np.float32], tuple[slice, slice], tuple[int, int]]:
+        """Read a region with a halo: the block, the region in it, and where its corner lies."""
+        wanted, read = [], []
+        for span, length in zip((y, x), self.source.size, strict=True):
+            start, stop, _ = span.indices(length)
+            first = max(start - halo, 0)
+            read.append(slice(first, min(stop + halo, length)))
+            wanted.append(slice(start - first, stop - first))
+        block = self.source.read(plane, *read)
+        return block, (wanted[0], wanted[1]), (read[0].start, read[1].start)
+
+
 def as_source(
     data: Any,
     axes: str | None = None,
@@ -303,111 +317,6 @@ def as_source(
     if axes is None:
         axes = default_axes(_whole_shape(data, name))
     return Source(data, axes, name=name, metadata=metadata or Metadata())
-
-
-def open_source(
-    path: str | Path, axes: str | None = None, scene: int | str | None = None
-) -> Source:
-    """Open an image file that holds one image, or one `scene` of several, by number or name.
-
-    Raises
-    ------
-    InputError
-        If there is no such file or scene, it holds several and none is named, or it is not an
-        image, damaged or rgb.
-    """
-    path = user_path(path)
-    stored = readers.read(path, axes)
-    names = [image.scene for image in stored]
-    if scene is None and len(stored) > 1:
-        raise InputError(
-            f"{path} holds {len(stored)} images ({', '.join(names)}); choose one of them, or open "
-            "all with open_sources"
-        )
-    number = scene if isinstance(scene, int) else names.index(scene) if scene in names else None
-    if scene is not None and (number is None or not 0 <= number < len(stored)):
-        raise InputError(f"{path} has no scene {scene!r}; it has {len(stored)}: {', '.join(names)}")
-    return _source(path, stored[number or 0])
-
-
-def open_sources(path: str | Path, axes: str | None = None) -> list[Source]:
-    """Open every image of a file: TIFF, PNG, .npy, or an OME-Zarr or Zarr folder.
-
-    Thumbnails, masks and smaller copies are no images. Where there are several, each is named
-    for the file and its scene.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or one of its images is none, damaged or rgb.
-    """
-    path = user_path(path)
-    sources = [_source(path, image) for image in readers.read(path, axes)]
-    if len(sources) > 1:
-        scenes = ", ".join(source.scene for source in sources)
-        _log.warning("%s: %d images in one file, each taken by itself: %s",
-                     path, len(sources), scenes)  # fmt: skip
-    return sources
-
-
-def _source(path: Path, stored: readers.Stored) -> Source:
-    name = readers.set_name(stored.set_files) if stored.set_files else readers.stem(path)
-    if stored.scene:
-        name = f"{name}_{stored.scene}"
-    try:
-        return Source(
-            stored.data,
-            stored.axes,
-            name=name.encode("utf-8", "replace").decode(),  # any bytes may be a name
-            metadata=stored.metadata,
-            path=path,
-            set_files=stored.set_files,
-            scene=stored.scene,
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def open_each(
-    paths: str | Path | Iterable[str | Path], axes: str | None = None
-) -> Iterator[tuple[Path, list[Source] | InputError | OSError]]:
-    """Open the files that `find_files` names one by one, or tell why one cannot be.
-
-    A data set in several files is opened by the first of them, and the others are passed over.
-    """
-    known: set[Path] = set()
-    for file in find_files(paths):
-        if real_path(file) in known:
-            continue
-        try:
-            sources = open_sources(file, axes)
-        except (InputError, OSError) as error:
-            yield file, error
-            continue
-        known.update(real_path(part) for source in sources for part in source.set_files)
-        yield file, sources
-
-
-def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = None) -> list[Source]:
-    """Open every image of the files that `find_files` names, in its order.
-
-    Raises
-    ------
-    InputError
-        If nothing is there, a folder or glob holds no image, or an image cannot be opened.
-    """
-    sources: list[Source] = []
-    for _, opened in open_each(paths, axes):
-        if not isinstance(opened, list):
-            raise opened
-        sources += opened
-    sets = [{real_path(part) for part in source.set_files} for source in sources]
-    # A file that was opened before it was known to belong to a set is left to the set.
-    return [
-        source
-        for source, own in zip(sources, sets, strict=True)
-        if not (own and any(own < other for other in sets))
-    ]
 
 
 def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ import torch
 
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sampling import Spot, spots
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.split import Piece, split
@@ -23,8 +24,7 @@ from napari_autostructn2v.engine.evaluation.residual import Check, check
 from napari_autostructn2v.engine.inference.predict import on_device, run_block
 from napari_autostructn2v.engine.mask.analysis import Finding, neighbours
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise.measure import Noise
-from napari_autostructn2v.engine.training.pool import Normalisation
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
 _SIDE = 256  # px

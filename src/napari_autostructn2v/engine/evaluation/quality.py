@@ -18,7 +18,8 @@ from napari_autostructn2v.engine.evaluation.sure_estimate import (
     estimate,
     probe,
 )
-from napari_autostructn2v.engine.noise.measure import Noise, measure
+from napari_autostructn2v.engine.noise.measure import measure
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
 _SCALES = (0.75, 1.25)  # of the measured covariance: what is found must survive them

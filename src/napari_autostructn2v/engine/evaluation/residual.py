@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_autostructn2v.engine.mask.structure import union
+from napari_autostructn2v.engine.mask.shapes import union
 from napari_autostructn2v.engine.noise.correlation import WINDOW, autocovariance, mask_of
 from napari_autostructn2v.engine.noise.flat_tiles import remove_plane
-from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.simulation import FINE_SHARE, bands, simulate
 from napari_autostructn2v.engine.types import Array
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage, optimize
 
-from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.simulation import FINE_SHARE, bands, noise_variance, simulate
 from napari_autostructn2v.engine.types import Array
 

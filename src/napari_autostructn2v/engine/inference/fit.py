@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.types import Array
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.data.source import Source
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
 
 _BULK = 5, 95  # percent: where most pixels of an image lie
 _AWAY = 10.0  # standard deviations of the images trained on
@@ -34,7 +34,7 @@ _CLIPPED = 0.01  # of a result's pixels
 _FEW = 0.001  # of a block's: not worth reading the image for
 
 
-def misfit(model: Model, source: Source) -> str | None:
+def misfit(model: TrainedModel, source: Source) -> str | None:
     """Say what of an image is far from what a model was trained on, if anything is.
 
     Its grey values and its noise are looked at, on a bounded sample.
@@ -58,7 +58,7 @@ def misfit(model: Model, source: Source) -> str | None:
 
 
 def _misfit(
-    model: Model, channel: int, blocks: list[Array], offset: float
+    model: TrainedModel, channel: int, blocks: list[Array], offset: float
 ) -> tuple[str, str, str] | None:
     """What is far, how it is in the image, and how it was in training."""
     values = np.concatenate([block[np.isfinite(block)] for block in blocks]).astype(float) + offset

@@ -14,12 +14,11 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import Defects
 from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.sampling import read_blocks, spots
-from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.data.tiles import Region
-from napari_autostructn2v.engine.data.view import View
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.analysis import nothing_to_measure
-from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.types import Array
 

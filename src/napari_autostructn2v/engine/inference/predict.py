@@ -12,11 +12,12 @@ import psutil
 import torch
 from torch import Tensor
 
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.tiles import Region, Tile, quarters, tiles
+from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
 from napari_autostructn2v.engine.types import Array
 
 # Activations alive at once where a U-Net is widest, at its first level, in multiples of its
@@ -127,15 +128,6 @@ def denoise_plane(
     for core, block, left in predict(network, read, source.size, side, device, stop, region):
         result = normalisation.undo(block, channel)
         yield core, result.astype(float) + source.offset if source.offset else result, left
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA, MPS and the CPU's allocator each say it in their own way."""
-    text = str(error).lower()
-    words = ("out of memory", "not enough memory", "can't allocate", "status_alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in words)
-    )
 
 
 def on_device(network: UNet, device: torch.device) -> UNet:

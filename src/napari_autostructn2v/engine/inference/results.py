@@ -10,6 +10,7 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import Sink, Target
 from napari_autostructn2v.engine.data.source import Source, chunks_of
 from napari_autostructn2v.engine.errors import InputError
@@ -17,13 +18,12 @@ from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.inference.fit import Clipping
 from napari_autostructn2v.engine.inference.mended import Mended, mended
 from napari_autostructn2v.engine.inference.predict import denoise_plane, on_device, tile_side
-from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.model.model import TrainedModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
 
 
 def write(
-    model: Model,
+    model: TrainedModel,
     sources: Sequence[Source],
     sink: Sink,
     device: torch.device,

@@ -9,30 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.levels import levelled
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sampling import Spot, read_blocks, sample_blocks, spots
-from napari_autostructn2v.engine.data.source import Source, open_source
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.labels import listed
+from napari_autostructn2v.engine.mask.leak_rule import leak_mask
 from napari_autostructn2v.engine.mask.ring_rule import ring_mask
-from napari_autostructn2v.engine.mask.structure import (
-    SINGLE_PIXEL,
-    Verdict,
-    judge,
-    leak_mask,
-    union,
-)
+from napari_autostructn2v.engine.mask.shapes import SINGLE_PIXEL, union
+from napari_autostructn2v.engine.mask.verdict import Verdict, judge
 from napari_autostructn2v.engine.noise.flat_tiles import Surface, flat_tiles, remove_plane
 from napari_autostructn2v.engine.noise.measure import (
-    Noise,
     measure,
     measure_empty,
     measure_repeats,
     no_noise,
 )
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.pooling import pooled
 from napari_autostructn2v.engine.types import Array
 
@@ -81,18 +77,6 @@ class Finding:
     def blank(self) -> bool:
         """Whether there was nothing to measure; the verdict says why."""
         return self.verdict.name == "no data"
-
-    def event(self) -> events.NoiseMeasured:
-        return events.NoiseMeasured(
-            image=self.image,
-            channel=self.channel,
-            rho=events.read_only(self.noise.rho),
-            sigma=self.noise.sigma,
-            verdict=self.verdict.name,
-            leak=self.verdict.leak,
-            sentence=self.verdict.sentence,
-            finding=self,
-        )
 
     def report(self) -> dict[str, Any]:
         """The five keys of a channel in the report, and what else was measured."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_autostructn2v.engine.data.files import write_tiff
-from napari_autostructn2v.engine.data.source import open_source
+from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask.structure import check_mask, check_size
+from napari_autostructn2v.engine.mask.shapes import check_mask, check_size
 from napari_autostructn2v.engine.types import Array
 
 

@@ -24,9 +24,9 @@ from pydantic import ValidationError
 
 from napari_autostructn2v.engine.config import LONGEST_SIDE, STAGES, Config, Network
 from napari_autostructn2v.engine.data.files import beside
+from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.inference.predict import is_out_of_memory
-from napari_autostructn2v.engine.mask.structure import check_mask
+from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model.schema import FORMAT, About
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.paths import regular_file

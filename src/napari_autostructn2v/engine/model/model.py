@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from napari_autostructn2v.engine.config import STAGES, Config, Result, StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask.structure import check_mask
+from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model import archive
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.paths import user_path
-from napari_autostructn2v.engine.training.pool import Normalisation
 from napari_autostructn2v.engine.types import Array
 
 
@@ -50,7 +51,7 @@ class Unit:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class TrainedModel(ABC):
     """A trained model: `units` has one entry, or one for each channel.
 
     `provenance` records versions, source names, seed, steps, seconds and device. `waves` has the
@@ -117,53 +118,9 @@ class Model:
             return [unit.network(unit.best) for unit in units]
         return [unit.network(self.result(stage)) for unit in units]
 
-    def denoise(
-        self,
-        image: Any,
-        out: str | Path | None = None,
-        *,
-        axes: str | None = None,
-        device: str = "auto",
-        tile: int | None = None,
-        dtype: str = "auto",
-        stage: str = "recommended",
-        overwrite: bool = False,
-    ) -> Any:
-        """Denoise an array or a file.
-
-        Parameters
-        ----------
-        image
-            Array-like of 2 to 5 axes, or the path of an image.
-        out
-            A .tif or .zarr file to write, tile by tile; default: the result is returned.
-        stage
-            The stage whose result is wanted, "stage1" or "stage2"; default: the best.
-
-        Returns
-        -------
-        An array of the image's shape, or the path `out`.
-
-        Raises
-        ------
-        InputError
-            If the image can't be read, has other channels than the model, or `out` exists; if the
-            model has no such stage.
-        """
-        from napari_autostructn2v.engine import pipeline
-        from napari_autostructn2v.engine.data.sink import ArraySink, FileSink
-        from napari_autostructn2v.engine.data.source import as_source, open_source
-
-        is_path = isinstance(image, str | Path)
-        source = open_source(image, axes) if is_path else as_source(image, axes)
-        sink = FileSink([out], overwrite) if out is not None else ArraySink()
-        with source:
-            pipeline.consume(
-                pipeline.apply(
-                    self, source, sink=sink, device=device, tile=tile, dtype=dtype, stage=stage
-                )
-            )
-        return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
+    @abstractmethod
+    def denoise(self, *args: Any, **options: Any) -> Any:
+        """Denoise an image: see `pipeline.Model`, which alone knows how."""
 
     def info(self) -> dict[str, Any]:
         """What is in the model, as plain values."""
@@ -224,7 +181,7 @@ class Model:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
+    def load(cls, path: str | Path) -> Self:
         """Read a model file; its networks are on the CPU.
 
         Raises

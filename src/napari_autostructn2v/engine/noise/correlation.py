@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 from napari_autostructn2v.engine.types import Array
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.noise.measure import Noise
+    from napari_autostructn2v.engine.noise.noise import Noise
 
 # Systems of a few hundred unknowns: on a busy machine BLAS's threads wait for each other far
 # longer than they work.

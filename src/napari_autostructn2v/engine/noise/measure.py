@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,16 +30,15 @@ from napari_autostructn2v.engine.noise.line_offsets import (
     offset_wavelength,
 )
 from napari_autostructn2v.engine.noise.motion import movement
-from napari_autostructn2v.engine.noise.traits import (
-    SURE,
+from napari_autostructn2v.engine.noise.noise import Noise
+from napari_autostructn2v.engine.noise.noise_variance import (
     Variance,
-    Wave,
-    find_wave,
     fine_variances,
-    median_error,
-    phases,
     variance_model,
 )
+from napari_autostructn2v.engine.noise.periodic import Wave, find_wave
+from napari_autostructn2v.engine.noise.pixel_phase import phases
+from napari_autostructn2v.engine.noise.statistics import SURE, median_error
 from napari_autostructn2v.engine.types import Array
 
 _SHORT = 6  # px; correlation beyond this is not counted as short
@@ -47,79 +46,6 @@ _LEAST_OFFSET = 0.01  # share of the variance
 _HARMLESS = 0.01  # sum of squared correlations, which is about the leak where they are small
 _FLOOR = 0.1  # of the variance of tiles with structure must be noise of its own
 _MOVES = 0.1  # of what changes, explained by a movement
-
-
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """The noise of one channel, as measured.
-
-    Attributes
-    ----------
-    short, short_error
-        (2L+1, 2L+1) autocorrelation without the offsets of whole rows and columns, and its
-        standard error; lag (0, 0) in the centre.
-    sigma
-        Standard deviation of the noise in grey values, offsets included.
-    row_offset, column_offset
-        Share of the noise variance that a whole row (column) has in common, and 0 where that
-        is not significant.
-    autocovariance
-        (2L+1, 2L+1) autocovariance of the image itself (signal and noise), grey values squared.
-    tiles
-        Number of flat tiles used.
-    variance
-        The noise variance as a function of the signal.
-    doubt
-        Evidence that the tiles hold structure too; above 1 they do, and what is alike in all
-        directions was taken for structure (see `removed`). Not looked for where nothing is
-        correlated.
-    removed
-        Share of the tiles' variance that was taken for structure.
-    wave
-        The periodic noise there is, if any.
-    phases
-        (2, 2) standard deviation at even and odd rows and columns over that of all pixels, and
-        1 where they do not differ: the pattern a colour camera leaves.
-    share
-        Share of the area looked at that the tiles cover.
-    places
-        (N, 3) block, y and x of each tile's first pixel.
-    scarce
-        Whether too little of the image is data to tell more than the strength; `short` is then
-        that of independent pixels.
-    """
-
-    short: Array
-    short_error: Array
-    sigma: float
-    row_offset: float
-    column_offset: float
-    autocovariance: Array
-    tiles: int
-    variance: Variance
-    doubt: float = 0.0
-    removed: float = 0.0
-    wave: Wave | None = None
-    phases: Array = field(default_factory=lambda: np.ones((2, 2)))
-    share: float = 1.0
-    places: Array = field(default_factory=lambda: np.zeros((0, 3), int))
-    scarce: bool = False
-
-    @property
-    def rho(self) -> Array:
-        """(2L+1, 2L+1) autocorrelation, offsets included."""
-        rho: Array = self.short * (1 - self.row_offset - self.column_offset)
-        centre = rho.shape[0] // 2
-        rho[centre, :] += self.row_offset
-        rho[:, centre] += self.column_offset
-        rho[centre, centre] = 1
-        return rho
-
-    @property
-    def error(self) -> Array:
-        """Standard error of `rho`."""
-        error: Array = self.short_error * (1 - self.row_offset - self.column_offset)
-        return error
 
 
 def measure(blocks: Sequence[Array], max_lag: int) -> Noise:

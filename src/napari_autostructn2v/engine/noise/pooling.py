@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_autostructn2v.engine.noise.measure import Noise
-from napari_autostructn2v.engine.noise.traits import Variance, Wave
+from napari_autostructn2v.engine.noise.noise import Noise
+from napari_autostructn2v.engine.noise.noise_variance import Variance
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.types import Array
 
 

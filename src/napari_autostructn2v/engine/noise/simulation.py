@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from napari_autostructn2v.engine.noise.correlation import Correlation
-from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
 FINE_SHARE = 0.5  # of the noise that a high pass must leave, to be of use

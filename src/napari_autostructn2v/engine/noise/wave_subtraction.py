@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.view import View
-from napari_autostructn2v.engine.noise.traits import Wave
+from napari_autostructn2v.engine.data.source import Source, View
+from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.types import Array
 
 _COHERENCE = 24.0  # px: amplitude and phase are averaged over this scale

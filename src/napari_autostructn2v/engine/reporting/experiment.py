@@ -21,7 +21,7 @@ from napari_autostructn2v.engine.data.files import beside, write_json, write_tif
 from napari_autostructn2v.engine.data.outputs import check_outputs
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.split import split
-from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.model.model import TrainedModel
 
 
 class Experiment:
@@ -59,7 +59,7 @@ class Experiment:
             case events.StageDone():
                 self._begin()
 
-    def finish(self, model: Model, report: Mapping[str, Any]) -> None:
+    def finish(self, model: TrainedModel, report: Mapping[str, Any]) -> None:
         """Keep each stage's model, the report and a copy of the results."""
         for stage in model.stages:
             upto = STAGES[: STAGES.index(stage) + 1]

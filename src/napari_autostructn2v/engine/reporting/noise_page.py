@@ -15,7 +15,7 @@ from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.labels import mask_words
 from napari_autostructn2v.engine.mask.analysis import Finding
 from napari_autostructn2v.engine.noise.flat_tiles import FlatTiles, Surface, all_tiles, flat_tiles
-from napari_autostructn2v.engine.noise.measure import Noise
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.reporting.figure import (
     ALONG_X,
     ALONG_Y,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -14,8 +14,7 @@ from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import Finding
-from napari_autostructn2v.engine.model.model import Model
-from napari_autostructn2v.engine.training.stages import Course
+from napari_autostructn2v.engine.model.model import TrainedModel
 
 _LONGEST = 255  # of a name: a layer's may be anything
 
@@ -25,8 +24,8 @@ def provenance(
     config: Config,
     device: torch.device,
     precision: str,
-    courses: Sequence[Course],
-    start: Model | None,
+    stages: Sequence[Mapping[str, Any]],
+    start: TrainedModel | None,
     began: float,
 ) -> dict[str, Any]:
     """Where a model comes from; names, steps and seconds of a start are included."""
@@ -36,7 +35,7 @@ def provenance(
     return {
         "sources": list(dict.fromkeys(names)),
         "seed": config.seed,
-        "stages": [record for course in courses for record in course.history.values()],
+        "stages": list(stages),
         "seconds": round(seconds, 3),
         "device": str(device),
         "precision": precision,
@@ -54,9 +53,10 @@ def _versions() -> dict[str, str]:
 
 def report(
     config: Config,
-    model: Model,
+    model: TrainedModel,
     findings: Sequence[Finding],
-    courses: Sequence[Course],
+    stages: Sequence[Mapping[str, Any]],
+    judged: Sequence[Mapping[str, Any]],
     result: StageName | None,
     device: torch.device,
     began: float,
@@ -65,8 +65,8 @@ def report(
     return {
         **analysis.report(findings),
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
-        "stages": [stage for course in courses for stage in course.report],
-        "quality": _quality(courses),
+        "stages": list(stages),
+        "quality": _quality(judged),
         "result": result,
         "seconds": round(time.monotonic() - began, 3),
         "device": str(device),
@@ -75,9 +75,9 @@ def report(
     }
 
 
-def _quality(courses: Sequence[Course]) -> dict[str, Any]:
+def _quality(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was judged of the first network, and of each where there are several."""
-    judged = [course.quality for course in courses if course.quality]
+    judged = [quality for quality in judged if quality]
     if len(judged) < 2:
         return dict(*judged)
     each = [{k: v for k, v in quality.items() if k != "meaning"} for quality in judged]

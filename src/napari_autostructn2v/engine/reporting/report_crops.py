@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from napari_autostructn2v.engine.config import StageName
-from napari_autostructn2v.engine.data.source import Source, open_source
+from napari_autostructn2v.engine.data.opening import open_source
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.inference.mended import mended
 from napari_autostructn2v.engine.inference.predict import denoise_plane
-from napari_autostructn2v.engine.model.model import Model
+from napari_autostructn2v.engine.model.model import TrainedModel
 from napari_autostructn2v.engine.types import Array
 
 _LONGEST = 768  # px
@@ -19,7 +20,7 @@ _TILE = 256  # px
 
 
 def glimpse(
-    source: Source, written: Path, model: Model, result: StageName
+    source: Source, written: Path, model: TrainedModel, result: StageName
 ) -> tuple[Array, dict[StageName, Array]]:
     """The middle of an image's first plane, and what each stage made of it.
 

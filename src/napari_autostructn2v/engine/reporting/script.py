@@ -19,7 +19,7 @@ _TRAIN = '''\
 from napari_autostructn2v import Config, run
 from napari_autostructn2v.engine.pipeline import consume
 from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.source import find_sources
+from napari_autostructn2v.engine.data.opening import find_sources
 
 config = {config}
 images = {images}
@@ -34,7 +34,7 @@ _APPLY = '''\
 from napari_autostructn2v import Model
 from napari_autostructn2v.engine.pipeline import apply, consume
 from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.source import find_sources
+from napari_autostructn2v.engine.data.opening import find_sources
 
 model = Model.load({model!r})
 images = {images}

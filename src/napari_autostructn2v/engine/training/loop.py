@@ -6,23 +6,22 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from napari_autostructn2v.engine.config import Budget, Stage, Training
-from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.devices import Precision
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.augment import Symmetry, move
 from napari_autostructn2v.engine.training.objectives import Masking
-from napari_autostructn2v.engine.training.pool import Pool, Symmetry, move
+from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import FEWEST, Length, Plan, Plateau
-
-Precision = Literal["float32", "bfloat16"]
 
 _REPORT_SECONDS = 0.05  # progress at most 20 times a second
 _TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
@@ -36,41 +35,6 @@ STOPPED = "stopped"
 CONVERGED = "the validation loss no longer improves"
 DIVERGED = "it diverged; the best weights until then are kept"
 NOTHING_LEARNED = "it diverged before anything was learned"
-
-
-def choose_device(name: str) -> torch.device:
-    """Resolve "auto" to the fastest device there is.
-
-    Raises
-    ------
-    InputError
-        If the device asked for is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    there = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if (device.index or 0) >= there[device.type]:
-        raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
-    return device
-
-
-def choose_precision(wanted: str, device: torch.device) -> Precision:
-    """bfloat16 where the device computes with it, so that the choice never depends on timing."""
-    if wanted != "auto":
-        return wanted  # type: ignore[return-value]
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        fast = device.type == "cpu" and probe()
-    return "bfloat16" if fast else "float32"
 
 
 @dataclass
@@ -249,16 +213,6 @@ def _error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error over the pixels that count."""
     mean: Tensor = ((output - target) ** 2 * weight).sum() / weight.sum().clamp_min(1)
     return mean
-
-
-@contextmanager
-def threads_restored() -> Iterator[None]:
-    """Undo what `choose_threads` chose, so that whoever chooses next has all to choose from."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_autostructn2v.engine.config import Stage
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.roi import Interest
 from napari_autostructn2v.engine.data.sampling import spots
 from napari_autostructn2v.engine.data.source import Source
@@ -26,25 +27,6 @@ _MOST_ORIGINS = 2**21  # kept of the regions of interest of all blocks
 # the pool has room for more.
 _TRIES, _MOST_TRIES = 4, 1024
 _STEPS_PER_BLOCK = 4  # a block of the pool is replaced every so many steps
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    offset: float = 0.0
-
-    def apply(self, block: Array, channel: int) -> Array:
-        mean = np.float32(self.mean[channel] - self.offset)
-        result: Array = (block - mean) / np.float32(self.std[channel])
-        return result
-
-    def undo(self, block: Array, channel: int) -> Array:
-        mean = np.float32(self.mean[channel] - self.offset)
-        result: Array = block * np.float32(self.std[channel]) + mean
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,29 +243,3 @@ def _random_blocks(
             origin = start + int(rng.integers(end - start - size + 1))
             region.append((origin, origin + size))
         yield Piece(piece.source, piece.plane, (region[0], region[1]))
-
-
-Symmetry = tuple[bool, bool, bool]  # transpose, flip y, flip x; in this order
-
-
-def symmetries(mask: Array, which: str, square: bool) -> list[Symmetry]:
-    """The flips and rotations a stage may use: none, those that keep the mask, or all eight."""
-    if which == "none":
-        return [(False, False, False)]
-    every = itertools.product((False, True) if square else (False,), (False, True), (False, True))
-    return [s for s in every if which == "all" or np.array_equal(_move(mask, s), mask)]
-
-
-def _move(mask: Array, symmetry: Symmetry) -> Array:
-    transpose, flip_y, flip_x = symmetry
-    moved = mask.T if transpose else mask
-    return moved[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-
-
-def move(batch: Tensor, choice: Tensor) -> Tensor:
-    """Apply to each patch of (B, h, w) its symmetry: `choice` is (B, 3) bool."""
-    transpose, flip_y, flip_x = choice[:, :, None, None].unbind(1)
-    if batch.shape[1] == batch.shape[2]:
-        batch = torch.where(transpose, batch.transpose(1, 2), batch)
-    batch = torch.where(flip_y, batch.flip(1), batch)
-    return torch.where(flip_x, batch.flip(2), batch)

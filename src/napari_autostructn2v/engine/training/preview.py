@@ -14,12 +14,12 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.tiles import Span
 from napari_autostructn2v.engine.events import Place, Stop
 from napari_autostructn2v.engine.inference.predict import denoise_plane
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.training.pool import Normalisation
 
 _FIRST = 10  # steps of a stage before there is anything to see
 _EVERY = 2.0  # seconds between the beginnings of two previews, at least

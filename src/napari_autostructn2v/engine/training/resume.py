@@ -9,26 +9,27 @@ from typing import Any
 
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Model, Unit
+from napari_autostructn2v.engine.model.model import TrainedModel, Unit
 
 History = dict[StageName, dict[str, Any]]
 
 
-def load_stage1(path: Path) -> Model:
-    """Read a model file as a start for Stage 1 alone.
+def stage1_alone(model: TrainedModel, path: Path) -> TrainedModel:
+    """What there is of Stage 1 in a model, read from a file, as a start.
 
     Raises
     ------
     InputError
-        If it is not a model, or one without Stage 1.
+        If it has no Stage 1.
     """
-    model = Model.load(path)
     if "stage1" not in model.stages:
         raise InputError(f"model {path} has no Stage 1 to take")
     return replace(model, units=tuple(_only(unit, ["stage1"]) for unit in model.units))
 
 
-def take_over(start: Model | None, config: Config, channel: int | None) -> tuple[Unit, History]:
+def take_over(
+    start: TrainedModel | None, config: Config, channel: int | None
+) -> tuple[Unit, History]:
     """What a network begins from: the unit of its channel, or the one that all share.
 
     A stage that `config` would train with another network is left out. The history has the
@@ -49,7 +50,7 @@ def take_over(start: Model | None, config: Config, channel: int | None) -> tuple
     return _only(unit, usable), history
 
 
-def _unit(start: Model | None, channel: int | None) -> Unit:
+def _unit(start: TrainedModel | None, channel: int | None) -> Unit:
     known = start.units if start else ()
     return next((unit for unit in known if unit.channel in (None, channel)), Unit())
 
@@ -58,7 +59,7 @@ def _only(unit: Unit, stages: Iterable[StageName]) -> Unit:
     return replace(unit, networks={s: unit.networks[s] for s in stages if s in unit.networks})
 
 
-def kept_config(config: Config, start: Model | None) -> Config:
+def kept_config(config: Config, start: TrainedModel | None) -> Config:
     """The config of the resulting model: stages that are kept were trained with the start's."""
     kept: dict[str, Any] = {
         stage: start.config.stage(stage) for stage in STAGES if start and not config.trains(stage)

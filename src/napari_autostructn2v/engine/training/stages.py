@@ -16,9 +16,11 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import STAGES, Config, Stage, StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sampling import sample_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.split import split
+from napari_autostructn2v.engine.devices import Precision, threads_restored
 from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.evaluation.evaluate import Judge
 from napari_autostructn2v.engine.evaluation.residual import Check
@@ -28,29 +30,23 @@ from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import Finding
 from napari_autostructn2v.engine.mask.mask_file import read_mask
-from napari_autostructn2v.engine.mask.structure import check_mask
+from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model.model import Unit
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.correlation import Correlation
+from napari_autostructn2v.engine.training.augment import symmetries
 from napari_autostructn2v.engine.training.loop import (
     CONVERGED,
     DIVERGED,
     NOTHING_LEARNED,
     STOPPED,
-    Precision,
     Step,
     Task,
     choose_length,
-    threads_restored,
     train,
 )
 from napari_autostructn2v.engine.training.objectives import Masking
-from napari_autostructn2v.engine.training.pool import (
-    Normalisation,
-    Pool,
-    symmetries,
-    validation_pool,
-)
+from napari_autostructn2v.engine.training.pool import Pool, validation_pool
 from napari_autostructn2v.engine.training.preview import Previewer
 from napari_autostructn2v.engine.training.schedule import Length
 from napari_autostructn2v.engine.training.tensorboard import Board

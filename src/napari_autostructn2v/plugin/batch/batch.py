@@ -29,7 +29,9 @@ from napari_autostructn2v.plugin.runs.worker import Engine, Run, StopFlag
 from napari_autostructn2v.plugin.widgets.message_label import Note
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
+
+    pass
 
 Denoise = Callable[..., Iterator[Event | FileDone]]
 
@@ -53,7 +55,7 @@ class BatchPanel(QWidget):
     def __init__(self, denoise: Denoise = denoise_files) -> None:
         super().__init__()
         self._denoise = denoise
-        self._model: Model | Path | None = None
+        self._model: TrainedModel | Path | None = None
         self._config = Config()
         self._run: Run | None = None
         self.files = FileTable()
@@ -65,7 +67,7 @@ class BatchPanel(QWidget):
         return self._run is not None
 
     def set_model(
-        self, model: Model | Path | None, name: str = "", config: Config | None = None
+        self, model: TrainedModel | Path | None, name: str = "", config: Config | None = None
     ) -> None:
         """Say which model is applied next; device, tile and type of the result are the config's."""
         self._model = model

@@ -10,7 +10,7 @@ import weakref
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,18 @@ from napari_autostructn2v.plugin.layers.ondemand import Turned
 
 if TYPE_CHECKING:
     from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
-    from napari_autostructn2v.plugin.layers.writing import LayerSink
 
 _CHUNK = 512
 _WIDE = 2**26  # pixels of a plane from which on napari is given smaller copies of it to draw
 _STEP = 4  # how much smaller each copy is than the one before, a side
+
+
+class Results(Protocol):
+    """What a target tells of itself, which the GUI thread acts on."""
+
+    unwanted: bool
+    discarded: Any
+    moved: Any
 
 
 class LayerTarget:
@@ -49,7 +56,7 @@ class LayerTarget:
         image: LayerSnapshot,
         stage: Phase,
         dtype: np.dtype[Any],
-        sink: LayerSink,
+        sink: Results,
         in_memory: int | None,
         final: bool = True,
     ) -> None:

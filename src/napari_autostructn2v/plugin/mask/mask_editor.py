@@ -23,7 +23,7 @@ from superqt.utils import signals_blocked
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.mask_file import read_mask, write_mask
-from napari_autostructn2v.engine.mask.structure import Score
+from napari_autostructn2v.engine.mask.score import Score
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.mask.mask_grid import MaskGrid
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel

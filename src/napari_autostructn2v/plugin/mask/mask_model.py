@@ -13,7 +13,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from scipy import ndimage
 
-from napari_autostructn2v.engine.mask.structure import SINGLE_PIXEL, check_mask, union
+from napari_autostructn2v.engine.mask.shapes import SINGLE_PIXEL, check_mask, union
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.widgets.lag_grid import centred, split_lines, trimmed
 

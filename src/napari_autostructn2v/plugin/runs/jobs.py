@@ -29,7 +29,9 @@ from napari_autostructn2v.plugin.mask.noise_layers import warm_up
 from napari_autostructn2v.plugin.runs.worker import Done, Engine, StopFlag
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
+
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Train:
     parts: Sequence[LayerSnapshot]
     config: Config
     sink: LayerSink
-    start: Model | None = None
+    start: TrainedModel | None = None
     preview: Callable[[], Place | None] | None = None
 
 
@@ -65,14 +67,14 @@ class Apply:
     """Denoise images with a model; of the config, device, tile and type of the result count."""
 
     images: Sequence[LayerSnapshot]
-    model: Model
+    model: TrainedModel
     config: Config
     sink: LayerSink
 
 
 @dataclass(frozen=True, eq=False)
 class Save:
-    model: Model
+    model: TrainedModel
     path: Path
 
 
@@ -105,7 +107,7 @@ class Saved(Done):
 @dataclass(frozen=True, eq=False)
 class Loaded(Done):
     path: Path
-    model: Model
+    model: TrainedModel
 
 
 def engine(job: Job) -> Engine:
@@ -212,6 +214,6 @@ def _save(job: Save) -> Iterator[object]:
 
 
 def _load(job: Load) -> Iterator[object]:
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.pipeline import Model
 
     yield Loaded(job.path, Model.load(job.path))

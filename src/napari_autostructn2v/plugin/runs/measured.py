@@ -10,7 +10,9 @@ import numpy as np
 from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import Finding
-from napari_autostructn2v.engine.mask.structure import Score, judge, leak_mask, score
+from napari_autostructn2v.engine.mask.leak_rule import leak_mask
+from napari_autostructn2v.engine.mask.score import Score, score
+from napari_autostructn2v.engine.mask.verdict import judge
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot, is_same
 from napari_autostructn2v.plugin.widgets.lag_grid import trimmed

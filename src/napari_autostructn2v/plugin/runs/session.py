@@ -21,7 +21,7 @@ from napari_autostructn2v.engine.events import (
     Place,
     StageDone,
 )
-from napari_autostructn2v.engine.mask.structure import Score
+from napari_autostructn2v.engine.mask.score import Score
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.layers.writing import LayerSink
@@ -41,7 +41,9 @@ from napari_autostructn2v.plugin.runs.measured import Measured, same_images, sam
 from napari_autostructn2v.plugin.runs.worker import Engine, Run
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.model.model import Model
+    from napari_autostructn2v.engine.model.model import TrainedModel
+
+    pass
 
 # What may change without Stage 1 being another one.
 _OF_STAGE2 = {
@@ -65,7 +67,7 @@ class Trained:
     is of that training, and judges the model by the images that `of` names.
     """
 
-    model: Model
+    model: TrainedModel
     name: str
     path: Path | None = None
     config: Config | None = None
@@ -79,7 +81,7 @@ class Plan:
     """How the next training goes; `note` says what is special about it."""
 
     config: Config
-    start: Model | None = None
+    start: TrainedModel | None = None
     note: str = ""
 
 
@@ -111,7 +113,7 @@ class Session(QObject):
         self._stage1: Config | None = None  # as in `Trained`, of the run
 
     @property
-    def model(self) -> Model | None:
+    def model(self) -> TrainedModel | None:
         return None if self.trained is None else self.trained.model
 
     @property

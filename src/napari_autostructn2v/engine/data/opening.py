@@ -1,0 +1,120 @@
+"""Opens image files, and every image that a file, folder or glob holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from napari_autostructn2v.engine.data.io import readers
+from napari_autostructn2v.engine.data.io.find import find_files
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.paths import real_path, user_path
+
+_log = logging.getLogger("napari_autostructn2v")
+
+
+def open_source(
+    path: str | Path, axes: str | None = None, scene: int | str | None = None
+) -> Source:
+    """Open an image file that holds one image, or one `scene` of several, by number or name.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or scene, it holds several and none is named, or it is not an
+        image, damaged or rgb.
+    """
+    path = user_path(path)
+    stored = readers.read(path, axes)
+    names = [image.scene for image in stored]
+    if scene is None and len(stored) > 1:
+        raise InputError(
+            f"{path} holds {len(stored)} images ({', '.join(names)}); choose one of them, or open "
+            "all with open_sources"
+        )
+    number = scene if isinstance(scene, int) else names.index(scene) if scene in names else None
+    if scene is not None and (number is None or not 0 <= number < len(stored)):
+        raise InputError(f"{path} has no scene {scene!r}; it has {len(stored)}: {', '.join(names)}")
+    return _source(path, stored[number or 0])
+
+
+def open_sources(path: str | Path, axes: str | None = None) -> list[Source]:
+    """Open every image of a file: TIFF, PNG, .npy, or an OME-Zarr or Zarr folder.
+
+    Thumbnails, masks and smaller copies are no images. Where there are several, each is named
+    for the file and its scene.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or one of its images is none, damaged or rgb.
+    """
+    path = user_path(path)
+    sources = [_source(path, image) for image in readers.read(path, axes)]
+    if len(sources) > 1:
+        scenes = ", ".join(source.scene for source in sources)
+        _log.warning("%s: %d images in one file, each taken by itself: %s",
+                     path, len(sources), scenes)  # fmt: skip
+    return sources
+
+
+def _source(path: Path, stored: readers.Stored) -> Source:
+    name = readers.set_name(stored.set_files) if stored.set_files else readers.stem(path)
+    if stored.scene:
+        name = f"{name}_{stored.scene}"
+    try:
+        return Source(
+            stored.data,
+            stored.axes,
+            name=name.encode("utf-8", "replace").decode(),  # any bytes may be a name
+            metadata=stored.metadata,
+            path=path,
+            set_files=stored.set_files,
+            scene=stored.scene,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def open_each(
+    paths: str | Path | Iterable[str | Path], axes: str | None = None
+) -> Iterator[tuple[Path, list[Source] | InputError | OSError]]:
+    """Open the files that `find_files` names one by one, or tell why one cannot be.
+
+    A data set in several files is opened by the first of them, and the others are passed over.
+    """
+    known: set[Path] = set()
+    for file in find_files(paths):
+        if real_path(file) in known:
+            continue
+        try:
+            sources = open_sources(file, axes)
+        except (InputError, OSError) as error:
+            yield file, error
+            continue
+        known.update(real_path(part) for source in sources for part in source.set_files)
+        yield file, sources
+
+
+def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = None) -> list[Source]:
+    """Open every image of the files that `find_files` names, in its order.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, a folder or glob holds no image, or an image cannot be opened.
+    """
+    sources: list[Source] = []
+    for _, opened in open_each(paths, axes):
+        if not isinstance(opened, list):
+            raise opened
+        sources += opened
+    sets = [{real_path(part) for part in source.set_files} for source in sources]
+    # A file that was opened before it was known to belong to a set is left to the set.
+    return [
+        source
+        for source, own in zip(sources, sets, strict=True)
+        if not (own and any(own < other for other in sets))
+    ]
