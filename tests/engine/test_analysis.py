@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import NoiseMeasured
 from napari_autostructn2v.engine.mask.analysis import (
-    Finding,
+    NoiseAnalysis,
     analyse,
     combine,
     find_in,
@@ -28,7 +28,7 @@ from napari_autostructn2v.engine.synthetic import NoiseKind, plant, sample
 LAG = 20
 
 
-def found(image: Any, axes: str | None = None, **structure: Any) -> Finding:
+def found(image: Any, axes: str | None = None, **structure: Any) -> NoiseAnalysis:
     """The finding for an image of one channel."""
     (finding,) = analyse([as_source(image, axes)], Config.parse({"structure": structure}))
     return finding

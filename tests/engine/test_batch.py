@@ -11,7 +11,7 @@ from napari_autostructn2v.engine.data import naming
 from napari_autostructn2v.engine.data.naming import distinct
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
@@ -24,7 +24,7 @@ def model():
     """A network that has learned nothing: it is applied just as well."""
     config = Config.parse({"stage1": {"network": {"features": 4}}})
     network = UNet(config.stage1.network).eval()
-    unit = Unit({"stage1": network}, sigma=20.0)
+    unit = ChannelModel({"stage1": network}, sigma=20.0)
     return Model(config, Normalisation((float(NOISY.mean()),), (float(NOISY.std()),)), (unit,))
 
 

@@ -11,7 +11,7 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import Defects, constant, measurable
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.mask.analysis import Finding, analyse
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis, analyse
 from napari_autostructn2v.engine.mask.verdict import judge
 from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.synthetic import NoiseKind, Scene, sample
@@ -33,7 +33,7 @@ WHERE = {
 }
 
 
-def find(image: np.ndarray) -> Finding:
+def find(image: np.ndarray) -> NoiseAnalysis:
     (finding,) = analyse([as_source(image)], Config())
     return finding
 

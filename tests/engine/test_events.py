@@ -12,7 +12,7 @@ import pytest
 
 from napari_autostructn2v import engine
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.pipeline import consume
 
 ROW = np.ones((1, 3))
@@ -21,7 +21,7 @@ WITH_ARRAYS = [
     events.Preview("stage1", 3, ROW, events.Place(0, 0, ((0, 1), (0, 3)))),
     events.MaskFound(ROW, ROW, "along x", 0.5),
     events.Checked("stage2", "fits", "", True, ROW),
-    Unit(mask=ROW),
+    ChannelModel(mask=ROW),
 ]
 
 

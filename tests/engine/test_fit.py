@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.inference.fit import misfit
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.pipeline import Model, apply, run
@@ -40,7 +40,9 @@ def camera(scene: str = "nuclei", exposure: float = 1.0, seed: int = 0) -> np.nd
 
 def model_of(image: np.ndarray) -> Model:
     """As a training on the image would leave it; its network has learned nothing."""
-    units = Unit({"stage1": UNet(CONFIG.stage1.network).eval()}, sigma=measure([image], 10).sigma)
+    units = ChannelModel(
+        {"stage1": UNet(CONFIG.stage1.network).eval()}, sigma=measure([image], 10).sigma
+    )
     known = Normalisation((float(image.mean()),), (float(image.std()),))
     return Model(CONFIG, known, (units,))
 

@@ -39,7 +39,7 @@ def test_percentage_is_met(name: str, percentage: float) -> None:
 def test_counted_pixels_have_their_whole_neighbourhood_hidden(name: str) -> None:
     masking = Masking(MASKS[name], 20.0, "zeros")
     hidden = masking.draw(8, SHAPE, generator())
-    counted = masking.counted(hidden)
+    counted = masking.loss_mask(hidden)
     assert counted.flatten(1).any(1).all()
     half = np.array(MASKS[name].shape) // 2
     offsets = np.argwhere(MASKS[name].numpy()) - half
@@ -102,7 +102,7 @@ def test_thin_patches(shape: tuple[int, int]) -> None:
         for replacement in get_args(Replacement):
             masking = Masking(mask, 20.0, replacement)
             hidden = masking.draw(3, shape, generator())
-            assert masking.counted(hidden).shape == (3, *shape)
+            assert masking.loss_mask(hidden).shape == (3, *shape)
             made = masking.replace(torch.randn(3, *shape), hidden, generator())
             assert made.isfinite().all()
 

@@ -14,7 +14,7 @@ import torch
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import Model
 
@@ -34,7 +34,7 @@ def network(stage: StageName) -> UNet:
 def model() -> Model:
     torch.manual_seed(0)
     units = [
-        Unit(
+        ChannelModel(
             networks={stage: network(stage) for stage in stages},
             mask=np.ones((1, width), np.uint8),
             rho=np.eye(5),

@@ -20,7 +20,7 @@ import torch
 from napari_autostructn2v.engine.config import STAGES, Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.pipeline import Model
@@ -39,7 +39,7 @@ def model(**changes: Any) -> Model:
     torch.manual_seed(0)
     config = Config.parse({"stage1": SMALL, "stage2": SMALL})
     networks = {stage: UNet(config.stage(stage).network) for stage in STAGES}
-    unit = Unit(networks, np.ones((1, 3), np.uint8), np.eye(5), 3.5, "along x", "stage1")
+    unit = ChannelModel(networks, np.ones((1, 3), np.uint8), np.eye(5), 3.5, "along x", "stage1")
     values = {"provenance": PROVENANCE, "waves": (Wave(math.inf, 8.0, "rows", -1),)} | changes
     return Model(config, Normalisation((100.0,), (20.0,)), (unit,), **values)
 

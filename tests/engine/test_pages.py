@@ -20,7 +20,7 @@ from napari_autostructn2v.engine.data.sink import FileSink
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.labels import mask_words, quality_rows
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.pipeline import Model, apply, consume, run
@@ -40,7 +40,7 @@ QUALITY = {
     "meaning": {
         "gain_db": {"title": "Estimated gain", "meaning": "How much nearer to the truth. " * 6},
         "left_percent": {"title": "Noise left", "meaning": "Of its variance, in flat places."},
-        "eaten_percent": {"title": "Signal taken", "meaning": "What nobody measured."},
+        "structure_lost_percent": {"title": "Signal taken", "meaning": "What nobody measured."},
     },
 }
 
@@ -346,7 +346,7 @@ def test_a_glimpse_of_a_stage_that_was_not_written_is_like_the_one_that_was(name
     config = Config.parse({"stage1": {"network": {"features": 4, "depth": 1}}})
     networks = {stage: UNet(config.stage1.network).eval() for stage in ("stage1", "stage2")}
     known = Normalisation((float(np.nanmean(image)),), (float(np.nanstd(image)),))
-    model = Model(config, known, (Unit(networks),), waves=(wave,))
+    model = Model(config, known, (ChannelModel(networks),), waves=(wave,))
     out = tmp_path / "out.tif"
     written = {}
     for stage in model.stages:

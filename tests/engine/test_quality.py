@@ -136,7 +136,7 @@ def test_a_blur_cannot_win() -> None:
     mild, heavy = cards.values()
     # The noise that is left would choose it.
     assert (heavy.noise_left_percent or 0) < (mild.noise_left_percent or 0)
-    assert (heavy.eaten_percent or 0) > 20 > (mild.eaten_percent or 0)
+    assert (heavy.structure_lost_percent or 0) > 20 > (mild.structure_lost_percent or 0)
     assert recommend(cards) == "1.0"
 
 

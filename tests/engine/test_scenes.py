@@ -24,7 +24,7 @@ from napari_autostructn2v.engine.data.opening import (
 from napari_autostructn2v.engine.data.sink import output_paths
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import Model
 
@@ -191,7 +191,7 @@ def test_no_file_of_a_set_is_replaced(
     line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config.parse({"stage1": {"network": {"features": 4}}})
-    unit = Unit({"stage1": UNet(config.stage1.network)})
+    unit = ChannelModel({"stage1": UNet(config.stage1.network)})
     model = Model(config, Normalisation((0.0,), (1.0,)), (unit,)).save(tmp_path / "m.asn2v")
     files = [tmp_path / f"z{z}.ome.tif" for z in range(3)]
     ome_set(tmp_path, [file.name for file in files], 3)

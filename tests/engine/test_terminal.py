@@ -22,7 +22,7 @@ from napari_autostructn2v.cli.terminal import complain, plain
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
@@ -75,7 +75,7 @@ def folder(tmp_path, monkeypatch):
 
 def tiny_model(**provenance):
     config = Config.parse(SMALL)
-    unit = Unit({"stage1": UNet(config.stage1.network).eval()}, sigma=20.0)
+    unit = ChannelModel({"stage1": UNet(config.stage1.network).eval()}, sigma=20.0)
     return Model(config, Normalisation((900.0,), (300.0,)), (unit,), provenance)
 
 

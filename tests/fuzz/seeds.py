@@ -15,7 +15,7 @@ import zarr
 
 from napari_autostructn2v.engine.config import STAGES, Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import Model
 
@@ -85,7 +85,7 @@ def _model(path: Path) -> None:
     config = Config.parse({"network_per_channel": True, "stage1": network, "stage2": network})
     torch.manual_seed(0)
     units = tuple(
-        Unit(
+        ChannelModel(
             {stage: UNet(config.stage(stage).network) for stage in STAGES},
             np.ones((1, 3), np.uint8), np.eye(5), 3.5, "along x", "stage1", channel,
         )

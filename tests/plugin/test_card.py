@@ -13,12 +13,12 @@ QUALITY = {
             "gain_range_db": [1.2, 1.94],
             "noise_left_percent": 60.2,
             "detail_kept_percent": 98.0,
-            "eaten_percent": 1.0,
+            "structure_lost_percent": 1.0,
         },
         "stage2": {
             "gain_db": -0.42,
             "noise_left_percent": 7.04,
-            "eaten_percent": float("nan"),
+            "structure_lost_percent": float("nan"),
             "unexplained_percent": 3.0,
         },
     },
@@ -28,7 +28,7 @@ QUALITY = {
         "gain_db": {"title": "Gain", "meaning": "Decibels nearer to the truth.", "bias": "Low."},
         "noise_left_percent": {"title": "Noise left", "meaning": "In flat places."},
         "detail_kept_percent": {"title": "Detail kept"},
-        "eaten_percent": {"title": "Signal lost"},
+        "structure_lost_percent": {"title": "Signal lost"},
         "absent_percent": {"title": "Absent"},
     },
 }

@@ -14,7 +14,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.mask.mask_editor import MaskEditor, read_mask, write_mask
 from napari_autostructn2v.plugin.mask.mask_grid import MaskGrid
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
-from napari_autostructn2v.plugin.widgets.debounced import Latest
+from napari_autostructn2v.plugin.widgets.debounced import Debounced
 
 LINE = np.ones((1, 5), np.uint8)
 LEFT = Qt.MouseButton.LeftButton
@@ -340,7 +340,7 @@ def test_only_the_latest_request_waits_and_no_call_runs_beside_another(qtbot):
         go.wait(5)
         return argument * 10
 
-    latest, done = Latest(slow), []
+    latest, done = Debounced(slow), []
     latest.done.connect(done.append)
     for number in range(5):
         latest.request(number)
@@ -358,7 +358,7 @@ def test_it_is_answered_while_a_training_holds_the_only_thread_of_qt_s_pool(qtbo
     pool.setMaxThreadCount(1)
     pool.start(lambda: over.wait(5))
     try:
-        latest, done = Latest(str), []
+        latest, done = Debounced(str), []
         latest.done.connect(done.append)
         latest.request(1)
         qtbot.waitUntil(lambda: done == ["1"])
@@ -368,7 +368,7 @@ def test_it_is_answered_while_a_training_holds_the_only_thread_of_qt_s_pool(qtbo
 
 
 def test_an_error_is_told_and_the_next_request_answered(qtbot):
-    latest, failed, done = Latest(lambda x: 1 / x), [], []
+    latest, failed, done = Debounced(lambda x: 1 / x), [], []
     latest.failed.connect(failed.append)
     latest.done.connect(done.append)
     latest.request(0)
@@ -386,7 +386,7 @@ def test_what_was_cancelled_is_not_delivered(qtbot):
         go.wait(5)
         return argument
 
-    latest = Latest(slow)
+    latest = Debounced(slow)
     latest.done.connect(done.append)
     latest.request("old")
     qtbot.waitUntil(begun.is_set)
@@ -400,7 +400,7 @@ def test_what_was_cancelled_is_not_delivered(qtbot):
 
 def test_a_slider_that_moves_is_not_answered_at_every_step(qtbot):
     asked = []
-    latest = Latest(asked.append)
+    latest = Debounced(asked.append)
     for number in range(10):
         latest.request(number)
         qtbot.wait(5)

@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.events import (
     Started,
     TileDone,
 )
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.mask.verdict import Verdict
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.noise_variance import Variance
@@ -44,7 +44,7 @@ def finding(name="cells"):
     rho = np.zeros((9, 9))
     rho[4, 2:7] = 0.3, 0.6, 1, 0.6, 0.3
     noise = Noise(rho, np.full((9, 9), 0.01), 5.0, 0.0, 0.0, 99 * rho, 50, Variance(25.0, 0.0))
-    return Finding(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
+    return NoiseAnalysis(0, 0, name, noise, Verdict("along x", SENTENCE, 0.6, 0.61), LINE)
 
 
 def model(stages=("stage1", "stage2"), mask=LINE, config=None, best=None):

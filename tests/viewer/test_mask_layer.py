@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 from napari_autostructn2v.plugin.layers.reading import snapshot
 from napari_autostructn2v.plugin.mask.mask_layer import MaskLayerLink
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
-from napari_autostructn2v.plugin.mask.noise_layers import NoiseLayers, NoisePanels
+from napari_autostructn2v.plugin.viewer.noise_layers import NoiseLayers, NoisePanels
 
 LINE = np.ones((1, 5), np.uint8)
 MIDDLE = 4

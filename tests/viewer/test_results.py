@@ -11,8 +11,8 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.layers import layer_target, writing
 from napari_autostructn2v.plugin.layers.reading import snapshot
 from napari_autostructn2v.plugin.layers.writing import LayerSink
-from napari_autostructn2v.plugin.mask.noise_layers import place_panel
 from napari_autostructn2v.plugin.viewer.compare import add_residual
+from napari_autostructn2v.plugin.viewer.noise_layers import place_panel
 from napari_autostructn2v.plugin.widgets.lag_grid import centred, highest_off_centre, reach
 
 PIXELS = np.arange(2 * 24 * 16, dtype=np.uint16).reshape(2, 24, 16)

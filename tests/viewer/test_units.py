@@ -9,9 +9,9 @@ from napari.components import ViewerModel
 from napari_autostructn2v.plugin.layers.geometry import world_scale
 from napari_autostructn2v.plugin.layers.reading import snapshot
 from napari_autostructn2v.plugin.layers.region import parts
-from napari_autostructn2v.plugin.mask.noise_layers import place_panel
 from napari_autostructn2v.plugin.viewer.compare import Revealed
 from napari_autostructn2v.plugin.viewer.curtain import Curtain
+from napari_autostructn2v.plugin.viewer.noise_layers import place_panel
 from napari_autostructn2v.plugin.viewer.preview import preview_place
 
 PIXELS = np.arange(3 * 40 * 60, dtype=np.float32).reshape(3, 40, 60)

@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 PIXELS = np.arange(24 * 16, dtype=np.float32).reshape(24, 16)
 RECTANGLE = [[2, 2], [2, 9], [12, 9], [12, 2]]
@@ -264,7 +264,7 @@ def test_the_device_is_open_again_when_another_is_asked_for(judged):
 
 
 def test_a_note_drops_the_lines_that_hold_no_longer(qtbot):
-    note = Note()
+    note = MessageLabel()
     qtbot.addWidget(note)
     true = {"one", "two"}
     for word in sorted(true):

@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.labels import STAGE_TITLES, listed, mask_words, quality_rows
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.mask.analysis import Finding
+    from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
     from napari_autostructn2v.engine.mask.score import Score
     from napari_autostructn2v.engine.model.model import TrainedModel
 
@@ -31,7 +31,7 @@ def say_stage(model: TrainedModel, stage: StageName) -> None:
         say(f"the result is that of {STAGE_TITLES[stage]}")
 
 
-def say_findings(findings: Iterable[Finding]) -> None:
+def say_findings(findings: Iterable[NoiseAnalysis]) -> None:
     """Show a table of the noise of every channel."""
     table = Table("image", "noise", "sigma", "leak", "mask", show_lines=True)
     for finding in findings:
@@ -48,7 +48,7 @@ def say_findings(findings: Iterable[Finding]) -> None:
     say("sigma: of the noise, in grey values; leak: what neighbours predict of it (95 % bound)")
 
 
-def say_score(finding: Finding, name: str, score: Score) -> None:
+def say_score(finding: NoiseAnalysis, name: str, score: Score) -> None:
     say(
         f"{name} for {_name(finding)}: {score.pixels} px hidden, "
         f"leak {score.leak:.1%}, at most {score.leak_bound:.1%}; "
@@ -56,7 +56,7 @@ def say_score(finding: Finding, name: str, score: Score) -> None:
     )
 
 
-def _name(finding: Finding) -> str:
+def _name(finding: NoiseAnalysis) -> str:
     return finding.name + (f", channel {finding.channel}" if finding.channel else "")
 
 

@@ -30,8 +30,6 @@ from napari_autostructn2v.engine.paths import real_path, user_path
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model.model import TrainedModel
 
-    pass
-
 _log = logging.getLogger(__name__)
 
 

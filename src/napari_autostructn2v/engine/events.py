@@ -14,7 +14,7 @@ from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.types import Array
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine.mask.analysis import Finding
+    from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
     from napari_autostructn2v.engine.model.model import TrainedModel
 
 Phase = Literal["stage1", "stage2"]
@@ -58,10 +58,10 @@ class NoiseMeasured:
     verdict: str
     leak: float
     sentence: str
-    finding: Finding | None = field(default=None, repr=False)
+    finding: NoiseAnalysis | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, finding: Finding) -> Self:
+    def of(cls, finding: NoiseAnalysis) -> Self:
         return cls(
             image=finding.image,
             channel=finding.channel,

@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.data.split import Piece, split
 from napari_autostructn2v.engine.evaluation.quality import Card, Name, assess, meaning, recommend
 from napari_autostructn2v.engine.evaluation.residual import Check, check
 from napari_autostructn2v.engine.inference.predict import on_device, run_block
-from napari_autostructn2v.engine.mask.analysis import Finding, neighbours
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis, neighbours
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
@@ -46,7 +46,7 @@ class Judge:
     channel: int | None
     normalisation: Normalisation
     device: torch.device
-    finding: Finding
+    finding: NoiseAnalysis
 
     def check(self, network: UNet, mask: Array) -> Check:
         """Compare what a network takes away with the measured noise."""

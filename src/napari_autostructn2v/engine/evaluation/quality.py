@@ -46,7 +46,7 @@ class Card:
     gain_range_db: tuple[float, float] | None
     noise_left_percent: float | None
     detail_kept_percent: float | None
-    eaten_percent: float | None
+    structure_lost_percent: float | None
     repeats_gain_db: float | None = None
 
     @property
@@ -88,7 +88,7 @@ MEANING: Mapping[str, Mapping[str, str]] = {
         "meaning": "How much of the contrast of structures a few pixels in size the result keeps.",
         "bias": "Bright structures count most; faint ones may fare worse.",
     },
-    "eaten_percent": {
+    "structure_lost_percent": {
         "title": "Structure lost",
         "meaning": "What was taken away beyond noise where there is structure, in percent of the "
         "noise variance.",
@@ -142,7 +142,7 @@ def assess(
         gain_range_db=(low, high) if trusted else None,
         noise_left_percent=left,
         detail_kept_percent=_detail_kept(seen, risk),
-        eaten_percent=_eaten(seen, risk),
+        structure_lost_percent=_structure_lost(seen, risk),
         repeats_gain_db=gain,
     )
 
@@ -170,7 +170,7 @@ def _detail_kept(seen: Probe, risk: Risk) -> float | None:
     return float(100 * common[visible].sum() / signal[visible].sum()) if visible.any() else None
 
 
-def _eaten(seen: Probe, risk: Risk) -> float:
+def _structure_lost(seen: Probe, risk: Risk) -> float:
     flat, structured = (
         float(risk.excess[tiles].mean() / (risk.level * seen.variance)[tiles].mean())
         for tiles in _by_contrast(seen)

@@ -38,7 +38,7 @@ _REPEATS = 0.1  # of the noise; less is not worth a word
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class NoiseAnalysis:
     """The noise, verdict and structural mask of one channel of one image.
 
     Attributes
@@ -66,7 +66,7 @@ class Finding:
     between: Mapping[str, float] = field(default_factory=dict)
     outliers: float = 0.0
     offset: float = 0.0
-    parts: tuple[Finding, ...] = ()
+    parts: tuple[NoiseAnalysis, ...] = ()
 
     def noise_of(self, image: int, channel: int) -> Noise:
         """The noise of one of its parts, as far as it is known apart."""
@@ -138,7 +138,7 @@ class Finding:
         return said
 
 
-def analyse(sources: Sequence[Source], config: Config) -> Iterator[Finding]:
+def analyse(sources: Sequence[Source], config: Config) -> Iterator[NoiseAnalysis]:
     """Measure every channel of every image.
 
     Of one without noise the finding is `blank`.
@@ -188,10 +188,10 @@ def nothing_to_measure(reasons: Mapping[str, str]) -> str:
 
 def _blank(
     image: int, channel: int, name: str, why: str, places: tuple[Spot, ...], config: Config
-) -> Finding:
+) -> NoiseAnalysis:
     verdict = Verdict("no data", f"{why[0].upper()}{why[1:]}.", 0.0, 0.0)
     noise = no_noise(config.structure.max_lag)
-    return Finding(image, channel, name, noise, verdict, SINGLE_PIXEL, places)
+    return NoiseAnalysis(image, channel, name, noise, verdict, SINGLE_PIXEL, places)
 
 
 def _measure(
@@ -275,7 +275,7 @@ def _repeating(here: Surface, there: Surface) -> list[float]:
 
 def _finding(
     noise: Noise, blocks: Sequence[Array], config: Config, image: int, channel: int, name: str
-) -> Finding:
+) -> NoiseAnalysis:
     verdict = judge(noise, config.structure.leak_threshold, config.stage2.patch_size)
     if config.structure.extractor == "ring":
         tiles = flat_tiles([Surface.of(block) for block in blocks])
@@ -284,16 +284,16 @@ def _finding(
             mask, _ = ring_mask(tiles.values, config.structure.ring)
     else:
         mask = leak_mask(noise, verdict, config.structure, config.stage2.patch_size)
-    return Finding(image, channel, name, noise, verdict, mask)
+    return NoiseAnalysis(image, channel, name, noise, verdict, mask)
 
 
-def find_in(blocks: Sequence[Array], config: Config) -> Finding:
+def find_in(blocks: Sequence[Array], config: Config) -> NoiseAnalysis:
     """The same for blocks that are not of a source, such as Stage-1 results."""
     noise = measure(blocks, config.structure.max_lag)
     return _finding(noise, blocks, config, 0, 0, "")
 
 
-def combine(findings: Sequence[Finding], config: Config) -> Finding:
+def combine(findings: Sequence[NoiseAnalysis], config: Config) -> NoiseAnalysis:
     """What is common to several images or channels; see `pooled`. Those without noise don't count.
 
     The masks of the ring rule are united: it has no noise measurement to average.
@@ -311,7 +311,7 @@ def combine(findings: Sequence[Finding], config: Config) -> Finding:
     return replace(first, noise=noise, verdict=verdict, mask=mask, parts=tuple(findings))
 
 
-def report(findings: Sequence[Finding]) -> dict[str, Any]:
+def report(findings: Sequence[NoiseAnalysis]) -> dict[str, Any]:
     """The part of a run's report that needs no training."""
     images: list[dict[str, Any]] = []
     for finding in findings:

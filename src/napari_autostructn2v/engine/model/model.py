@@ -23,7 +23,7 @@ from napari_autostructn2v.engine.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class ChannelModel:
     """The networks of one channel, or of all channels, with what they were trained for.
 
     `recommended` is the stage that was judged best, if any was judged; `channel` is None for all.
@@ -60,11 +60,11 @@ class TrainedModel(ABC):
 
     config: Config
     normalisation: Normalisation
-    units: tuple[Unit, ...]
+    units: tuple[ChannelModel, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     waves: tuple[Wave | None, ...] = ()
 
-    def unit(self, channel: int) -> Unit:
+    def unit(self, channel: int) -> ChannelModel:
         """What there is for a channel.
 
         Raises
@@ -200,7 +200,7 @@ class TrainedModel(ABC):
         )
 
 
-def _unit(file: archive.Contents, index: int) -> Unit:
+def _unit(file: archive.Contents, index: int) -> ChannelModel:
     networks: dict[StageName, UNet] = {}
     for stage in STAGES:
         prefix = f"{index}.{stage}."
@@ -214,7 +214,7 @@ def _unit(file: archive.Contents, index: int) -> Unit:
     channel = about.channel
     if "channel" not in about.model_fields_set and file.config.network_per_channel:
         channel = index
-    return Unit(
+    return ChannelModel(
         networks=networks,
         mask=check_mask(file.arrays[f"{index}.mask"]),
         rho=file.arrays[f"{index}.autocorrelation"],

@@ -13,7 +13,7 @@ from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.sampling import Spot, read_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.labels import mask_words
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.noise.flat_tiles import FlatTiles, Surface, all_tiles, flat_tiles
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.reporting.figure import (
@@ -43,7 +43,7 @@ _WEAKEST = 0.01  # of white noise's power: less is drawn as this
 _CARDS = 6
 
 
-def noise_page(source: Source, finding: Finding, how: Structure) -> Page:
+def noise_page(source: Source, finding: NoiseAnalysis, how: Structure) -> Page:
     """Draw what was found of one channel; `how` says on what it was measured.
 
     The blocks that were looked at are read again, and nothing else.
@@ -64,7 +64,9 @@ def noise_page(source: Source, finding: Finding, how: Structure) -> Page:
     return page
 
 
-def _measured(source: Source, finding: Finding, how: Structure) -> tuple[Spot, FlatTiles | None]:
+def _measured(
+    source: Source, finding: NoiseAnalysis, how: Structure
+) -> tuple[Spot, FlatTiles | None]:
     """The part of the image to show, and the tiles that were measured if they are the image's."""
     spot = finding.spots[0]
     if how.mask_source == "region":
@@ -95,7 +97,7 @@ def _around(
 def _image(
     axes: Axes,
     source: Source,
-    finding: Finding,
+    finding: NoiseAnalysis,
     spot: Spot,
     tiles: FlatTiles | None,
     how: Structure,
@@ -207,7 +209,7 @@ def _power(value: float) -> tuple[float, str]:
     return (1.0, "") if -3 <= exponent <= 4 else (10.0**exponent, rf" / $10^{{{exponent}}}$")
 
 
-def _cards(page: Page, finding: Finding) -> None:
+def _cards(page: Page, finding: NoiseAnalysis) -> None:
     """Write the numbers as a row of cards: a name, a value and what it means."""
     page.rule(0.35, 8.2, _WIDTH - 0.7)
     room = (_WIDTH - 0.7) / _CARDS
@@ -218,7 +220,7 @@ def _cards(page: Page, finding: Finding) -> None:
         page.text(left, 9.05, meaning, size=10, color=SOFT)
 
 
-def _numbers(finding: Finding) -> Iterator[tuple[str, str, str]]:
+def _numbers(finding: NoiseAnalysis) -> Iterator[tuple[str, str, str]]:
     noise, verdict = finding.noise, finding.verdict
     yield "Noise", f"{noise.sigma:.4g}", "grey values, standard deviation"
     yield (

@@ -13,7 +13,7 @@ import torch
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.model.model import TrainedModel
 
 _LONGEST = 255  # of a name: a layer's may be anything
@@ -54,7 +54,7 @@ def _versions() -> dict[str, str]:
 def report(
     config: Config,
     model: TrainedModel,
-    findings: Sequence[Finding],
+    findings: Sequence[NoiseAnalysis],
     stages: Sequence[Mapping[str, Any]],
     judged: Sequence[Mapping[str, Any]],
     result: StageName | None,

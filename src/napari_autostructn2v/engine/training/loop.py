@@ -45,7 +45,7 @@ class Task:
     ----------
     network
         What the optimiser works on, in place.
-    average
+    ema
         Its exponential average, which is what a stage learns; it can be looked at meanwhile.
     continued
         Whether the network was trained before, so that the average is slow from the start.
@@ -61,10 +61,10 @@ class Task:
     precision: Precision
     device: torch.device
     continued: bool = False
-    average: UNet = field(init=False)
+    ema: UNet = field(init=False)
 
     def __post_init__(self) -> None:
-        self.average = copy.deepcopy(self.network)
+        self.ema = copy.deepcopy(self.network)
 
     def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """A batch: network input, target and weight, each (count, h, w)."""
@@ -72,7 +72,7 @@ class Task:
         valid = ~patches.isnan()
         target = patches.nan_to_num(0.0)
         hidden = self.masking.draw(count, pool.shape, generator)
-        weight = (self.masking.counted(hidden) & valid).to(target.dtype)
+        weight = (self.masking.loss_mask(hidden) & valid).to(target.dtype)
         inputs = self.masking.replace(target, hidden, generator)
         pick = torch.randint(
             len(self.symmetries), (count,), generator=generator, device=self.device
@@ -112,7 +112,7 @@ class Step:
 def train(
     task: Task, length: Length, generator: torch.Generator, stop: Stop, patience: bool = False
 ) -> Iterator[Step]:
-    """Train `task.network` in place; what is learned is `task.average`.
+    """Train `task.network` in place; what is learned is `task.ema`.
 
     Yields at most 20 times a second, halfway, and after the last step. Training ends early when
     `stop` is set, when `patience` (or the config's early stopping) runs out, or when it diverges:
@@ -120,7 +120,7 @@ def train(
     weights that were validated are kept, or those it began with: `NOTHING_LEARNED` says that these
     are of no use. What is kept is finite.
     """
-    network, average, options = task.network, task.average, task.training
+    network, average, options = task.network, task.ema, task.training
     optimizer = _optimizer(network, task.stage, options)
     good = copy.deepcopy(average.state_dict())
     best = validate(task, average) if task.continued else math.inf
@@ -182,7 +182,7 @@ def _learn(
     nn.utils.clip_grad_norm_(task.network.parameters(), _CLIP)
     optimizer.step()
     decay = task.training.ema
-    _follow(task.average, task.network, decay if task.continued else min(decay, step / (step + 10)))
+    _follow(task.ema, task.network, decay if task.continued else min(decay, step / (step + 10)))
     return loss.detach()
 
 
@@ -252,7 +252,7 @@ def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
     """Time a step on copies, so that what is trained later does not depend on the timing."""
     trial = copy.copy(task)
     trial.network = copy.deepcopy(task.network).train()
-    trial.average = copy.deepcopy(task.average)
+    trial.ema = copy.deepcopy(task.ema)
     optimizer = _optimizer(trial.network, task.stage, task.training)
     generator = torch.Generator(task.device).manual_seed(0)
     durations: list[float] = []

@@ -59,7 +59,7 @@ class Masking:
         extra = ((target - share) / (1 - share).clamp_min(1e-6)).clamp(0, 1)
         return hidden | (_rand((batch, *shape), generator, offsets.device) < extra)
 
-    def counted(self, hidden: Tensor) -> Tensor:
+    def loss_mask(self, hidden: Tensor) -> Tensor:
         """Pixels whose whole neighbourhood is hidden: (batch, H, W) bool.
 
         What lies outside the patch is not seen by the network, so it counts as hidden.

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_autostructn2v.engine.config import STAGES, Config, StageName
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.model.model import TrainedModel, Unit
+from napari_autostructn2v.engine.model.model import ChannelModel, TrainedModel
 
 History = dict[StageName, dict[str, Any]]
 
@@ -29,7 +29,7 @@ def stage1_alone(model: TrainedModel, path: Path) -> TrainedModel:
 
 def take_over(
     start: TrainedModel | None, config: Config, channel: int | None
-) -> tuple[Unit, History]:
+) -> tuple[ChannelModel, History]:
     """What a network begins from: the unit of its channel, or the one that all share.
 
     A stage that `config` would train with another network is left out. The history has the
@@ -50,12 +50,12 @@ def take_over(
     return _only(unit, usable), history
 
 
-def _unit(start: TrainedModel | None, channel: int | None) -> Unit:
+def _unit(start: TrainedModel | None, channel: int | None) -> ChannelModel:
     known = start.units if start else ()
-    return next((unit for unit in known if unit.channel in (None, channel)), Unit())
+    return next((unit for unit in known if unit.channel in (None, channel)), ChannelModel())
 
 
-def _only(unit: Unit, stages: Iterable[StageName]) -> Unit:
+def _only(unit: ChannelModel, stages: Iterable[StageName]) -> ChannelModel:
     return replace(unit, networks={s: unit.networks[s] for s in stages if s in unit.networks})
 
 

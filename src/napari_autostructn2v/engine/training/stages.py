@@ -28,10 +28,10 @@ from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.inference.predict import on_device, run_block
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.mask.mask_file import read_mask
 from napari_autostructn2v.engine.mask.shapes import check_mask
-from napari_autostructn2v.engine.model.model import Unit
+from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.correlation import Correlation
 from napari_autostructn2v.engine.training.augment import symmetries
@@ -85,7 +85,7 @@ class Course:
     precision: Precision
     courses: int
     waiting: int
-    unit: Unit
+    unit: ChannelModel
     history: dict[StageName, dict[str, Any]]
     same_structure: bool
     previewer: Previewer | None
@@ -94,7 +94,7 @@ class Course:
     stopped: bool = False
     _wider: Array | None = None
 
-    def train(self, finding: Finding, stop: Stop) -> Iterator[Event]:
+    def train(self, finding: NoiseAnalysis, stop: Stop) -> Iterator[Event]:
         """Stage 1, then the mask, then Stage 2; either may be left out, or kept as it is."""
         config = self.config
         # The mask is known only after Stage 1.
@@ -132,7 +132,9 @@ class Course:
         if self._wider is not None:
             yield from self._again(finding, self._wider, share / 2, stop)
 
-    def _again(self, finding: Finding, mask: Array, share: float, stop: Stop) -> Iterator[Event]:
+    def _again(
+        self, finding: NoiseAnalysis, mask: Array, share: float, stop: Stop
+    ) -> Iterator[Event]:
         """Train Stage 2 anew with a wider mask; a stop leaves the better of the two."""
         if stop.is_set():
             self.stopped = True
@@ -152,7 +154,7 @@ class Course:
                 self.unit, self.history, self.report[-1] = unit, history, told
                 yield self._tell(finding, unit.mask)
 
-    def judge(self, finding: Finding, stop: Stop) -> Iterator[Event]:
+    def judge(self, finding: NoiseAnalysis, stop: Stop) -> Iterator[Event]:
         """Choose the best stage; after a training that was not stopped, fill `quality` too."""
         try:
             if not self.unit.networks:
@@ -167,7 +169,7 @@ class Course:
             _log.exception("judging failed")
             yield events.Warning(f"The result could not be judged ({first_line(error)}).")
 
-    def _judge_finished(self, finding: Finding, stop: Stop) -> Iterator[Event]:
+    def _judge_finished(self, finding: NoiseAnalysis, stop: Stop) -> Iterator[Event]:
         judge = self._judge(finding)
         networks = self.unit.networks
         last = STAGES[-1] if STAGES[-1] in networks else STAGES[0]
@@ -179,7 +181,7 @@ class Course:
             self.quality = judge.assess(networks, found)
             self.unit = replace(self.unit, recommended=self.quality["recommended"])
 
-    def _judge_unfinished(self, finding: Finding) -> Iterator[Event]:
+    def _judge_unfinished(self, finding: NoiseAnalysis) -> Iterator[Event]:
         """Of what was learned until a stop, name the best, in no more time than a tile takes."""
         networks = self.unit.networks
         if len(networks) > 1:
@@ -192,19 +194,21 @@ class Course:
             f"step{'s' * (steps != 1)}."
         )
 
-    def _judge(self, finding: Finding) -> Judge:
+    def _judge(self, finding: NoiseAnalysis) -> Judge:
         return Judge(
             self.config, self.sources, self.channel, self.normalisation, self.device, finding
         )
 
-    def _tell(self, finding: Finding, mask: Array) -> events.MaskFound:
+    def _tell(self, finding: NoiseAnalysis, mask: Array) -> events.MaskFound:
         leak = Correlation(finding.noise, self.config.stage2.patch_size).leak(mask)[0]
         rho = events.read_only(finding.noise.rho)
         return events.MaskFound(
             events.read_only(mask), rho, finding.verdict.name, leak, self.channel
         )
 
-    def _checked_halfway(self, finding: Finding, mask: Array) -> Callable[[UNet], Iterator[Event]]:
+    def _checked_halfway(
+        self, finding: NoiseAnalysis, mask: Array
+    ) -> Callable[[UNet], Iterator[Event]]:
         """Look for leaking noise; `_wider` is then the mask to start Stage 2 again with.
 
         What a network has learned of pixels that are hidden only later is never unlearned, so
@@ -238,7 +242,7 @@ class Course:
         """A Stage 2 with a mask of one pixel would only repeat Stage 1."""
         return mask.size == 1 and self._has_first()
 
-    def _know(self, finding: Finding, mask: Array | None) -> None:
+    def _know(self, finding: NoiseAnalysis, mask: Array | None) -> None:
         """Note what is known now; the mask stays that of an earlier Stage 2 where this is kept."""
         networks = dict(self.unit.networks)
         if mask is None or ("stage2" in networks and not self.config.run_stage2):
@@ -246,12 +250,12 @@ class Course:
         elif self._needless(mask) or not np.array_equal(mask, self.unit.mask):
             networks.pop("stage2", None)
             self.history.pop("stage2", None)
-        self.unit = Unit(
+        self.unit = ChannelModel(
             networks, mask, finding.noise.rho, finding.noise.sigma, finding.verdict.name,
             channel=self.channel,
         )  # fmt: skip
 
-    def _mask(self, finding: Finding) -> Array:
+    def _mask(self, finding: NoiseAnalysis) -> Array:
         structure = self.config.structure
         mask = self.unit.mask if self._goes_on() else finding.mask
         if structure.mask_source == "file":
@@ -321,17 +325,17 @@ class Course:
                         self.channel,
                     )  # fmt: skip
                     if step.step < step.total:
-                        yield from self._look(name, step, task.average)
+                        yield from self._look(name, step, task.ema)
                     enough = 2 * step.step >= step.total or step.stopped == CONVERGED
                     if halfway is not None and enough and step.stopped in (None, CONVERGED):
-                        yield from halfway(task.average)
+                        yield from halfway(task.ema)
                         halfway = None
                         if again := self._wider is not None:
                             break
             finally:  # what was learned outlives an error
                 seconds = time.monotonic() - start
                 if step is not None and step.stopped != NOTHING_LEARNED:
-                    self._keep(name, task.average, step, seconds, earlier)
+                    self._keep(name, task.ema, step, seconds, earlier)
             assert step is not None
             if again:
                 return
@@ -339,8 +343,8 @@ class Course:
                 yield from self._without(name, step, seconds)
                 return
             if board.on:
-                board.image("sample", self._sample(task.average), step.step)
-            yield from self._look(name, step, task.average, last=True)
+                board.image("sample", self._sample(task.ema), step.step)
+            yield from self._look(name, step, task.ema, last=True)
         if step.stopped == DIVERGED:
             yield events.Warning(
                 f"{STAGE_TITLES[name]}: {DIVERGED}; a smaller learning_rate may do better."

@@ -26,12 +26,10 @@ from napari_autostructn2v.engine.events import Event, Failed, Finished, TileDone
 from napari_autostructn2v.plugin.batch.file_chooser import FileChooser
 from napari_autostructn2v.plugin.batch.file_table import FileTable
 from napari_autostructn2v.plugin.runs.worker import Engine, Run, StopFlag
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model.model import TrainedModel
-
-    pass
 
 Denoise = Callable[..., Iterator[Event | FileDone]]
 
@@ -85,7 +83,7 @@ class BatchPanel(QWidget):
             self._update()
 
     def _build(self) -> None:
-        self.model_note = Note("model")
+        self.model_note = MessageLabel("model")
         self.chooser = FileChooser()
         self.overwrite = QCheckBox("Replace results that exist")
         self.overwrite.setToolTip("Without the tick a file that has a result is skipped")
@@ -103,7 +101,7 @@ class BatchPanel(QWidget):
         header.setHighlightSections(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        self.detail = Note("detail")
+        self.detail = MessageLabel("detail")
         self.start_button = QPushButton("Denoise files")
         self.start_button.setToolTip("Apply the model to every file of the table")
         self.stop_button = QPushButton("Stop")
@@ -113,7 +111,7 @@ class BatchPanel(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
         self.bar.setToolTip("How much of all files is done")
-        self.summary = Note("summary")
+        self.summary = MessageLabel("summary")
 
         buttons = QHBoxLayout()
         buttons.addWidget(self.start_button, 2)

@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 from napari_autostructn2v.engine.batch import Job, plan
 from napari_autostructn2v.engine.data.io.readers import is_zarr
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.widgets.debounced import Latest
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.debounced import Debounced
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 _TYPING_MS = 300
 _SUBFOLDER = "denoised"  # of the images' folder, for results that are given none
@@ -80,7 +80,7 @@ class FileChooser(QWidget):
             "Choose a folder",
         )
         self.results.setPlaceholderText(_SUBFOLDER)
-        self.note = Note("found")
+        self.note = MessageLabel("found")
         self._typing = QTimer(self)
         self._typing.setSingleShot(True)
         self._typing.setInterval(_TYPING_MS)
@@ -107,7 +107,7 @@ class FileChooser(QWidget):
         for line in (self.images, self.pattern, self.results):
             line.textChanged.connect(self._look)
         self._typing.timeout.connect(self._find)
-        self._finding = Latest(_find, self)
+        self._finding = Debounced(_find, self)
         self._finding.done.connect(self._on_found)
         self._take(())
 

@@ -28,8 +28,8 @@ from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.mask.mask_grid import MaskGrid
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
 from napari_autostructn2v.plugin.mask.mask_rule import MaskRule
-from napari_autostructn2v.plugin.widgets.debounced import Latest
-from napari_autostructn2v.plugin.widgets.message_label import Note, sentence
+from napari_autostructn2v.plugin.widgets.debounced import Debounced
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel, sentence
 
 _FILES = "Images (*.tif *.tiff *.png *.npy);;All files (*)"
 _HINT = "Click or drag to hide pixels"
@@ -54,8 +54,8 @@ class MaskEditor(QWidget):
     ) -> None:
         super().__init__()
         self._model = model
-        self._extract = Latest(extract, self)
-        self._score = Latest(score, self)
+        self._extract = Debounced(extract, self)
+        self._score = Debounced(score, self)
         self._by_rule = object()  # one step of the history for as long as a slider moves
         self.rule = MaskRule(options)
         self._measured_with = self.rule.options
@@ -96,12 +96,12 @@ class MaskEditor(QWidget):
         self.whole_column = _check("Whole column", "Hide the whole column of the pixel")
         for name in ("symmetric", "whole_row", "whole_column"):
             getattr(self, name).toggled.connect(lambda on, name=name: setattr(model, name, on))
-        self.score = Note("mask_score")
+        self.score = MessageLabel("mask_score")
         self.score.setToolTip(
             "Leak: how much of a hidden pixel's noise the visible ones still tell.\n"
             "Error: that of the denoised image, predicted, against the automatic mask's."
         )
-        self.note = Note("mask_note")
+        self.note = MessageLabel("mask_note")
 
         buttons = QVBoxLayout()
         buttons.setSpacing(2)

@@ -14,10 +14,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
+from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
+from napari_autostructn2v.plugin.widgets.lag_grid import POSITIVE, ZERO
+
+HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
 
 
 class MaskLayerLink(QObject):
@@ -219,3 +225,12 @@ def _untie(ties: list[tuple[Any, Any]]) -> None:
     for emitter, callback in ties:
         emitter.disconnect(callback)
     ties.clear()
+
+
+def warm_up() -> None:
+    """Make napari and vispy prepare what their first Labels layer needs: half a second.
+
+    Called in the worker thread, so that the window does not stand still when the mask arrives.
+    """
+    Labels(np.zeros((1, 1), np.uint8), colormap=HIDDEN)
+    DashAtlas()  # its patterns are kept for all that come later

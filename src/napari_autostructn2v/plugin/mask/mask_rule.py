@@ -21,7 +21,7 @@ from superqt.utils import signals_blocked
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.plugin.settings_form.editors import Editor, make_editor, tame
 from napari_autostructn2v.plugin.settings_form.fields import Field, fields, nest
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 _ABOVE = ("structure",)
 # What is tried first; the rest of the ring rule is behind the button.
@@ -65,7 +65,7 @@ class MaskRule(QWidget):
         self.more.setArrowType(Qt.ArrowType.RightArrow)
         self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.more.toggled.connect(self._show_pages)
-        self.note = Note("rule_note")
+        self.note = MessageLabel("rule_note")
 
         top = QGridLayout()
         label = QLabel("&Rule")

@@ -16,7 +16,7 @@ from napari_autostructn2v.plugin.layers.reading import LayerSnapshot, describe, 
 from napari_autostructn2v.plugin.layers.region import Region, parts
 from napari_autostructn2v.plugin.layers.writing import KIND
 from napari_autostructn2v.plugin.settings_form.editors import tame
-from napari_autostructn2v.plugin.widgets.message_label import Note, sentence
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel, sentence
 
 _BUDGETS = ("20 s", "1 min", "2 min", "10 min", "until it stops improving")
 _NOT_IMAGES = ("autocorrelation", "curtain", "preview", "residual")
@@ -134,7 +134,7 @@ class InputPanel(QWidget):
 
     def _build(self) -> None:
         self.image = _combo("The image layer to denoise")
-        self.image_note = Note("image_note")
+        self.image_note = MessageLabel("image_note")
         self.several = QCheckBox("and all selected layers")
         self.several.setToolTip(
             "Train one model on all images that are selected in the layer list now, and denoise "
@@ -146,7 +146,7 @@ class InputPanel(QWidget):
         )
         self.planes = _combo("Whether to train on all time points and slices, or the one in view")
         self.planes.addItems(["all planes", "this plane only"])
-        self.region_note = Note("region_note")
+        self.region_note = MessageLabel("region_note")
         self.budget = _combo("")
         self.budget.setEditable(True)
         self.budget.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -155,7 +155,7 @@ class InputPanel(QWidget):
             f"{Config.model_fields['budget'].description}. Choose one, or write a time (90 s, "
             "5 min), a number of steps (200 steps) or of epochs (20 epochs)"
         )
-        self.budget_note = Note("budget_note")
+        self.budget_note = MessageLabel("budget_note")
         self.set_budget(Config().budget)
         form = QGridLayout(self)
         form.setContentsMargins(0, 0, 0, 0)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, Q
 from napari_autostructn2v.engine.reporting.script import NO_FILE
 from napari_autostructn2v.plugin.batch.batch import BatchPanel
 from napari_autostructn2v.plugin.widgets.fold import Fold
-from napari_autostructn2v.plugin.widgets.message_label import Holds, Note, always
+from napari_autostructn2v.plugin.widgets.message_label import Holds, MessageLabel, always
 
 _FILES = "Models (*.asn2v)"
 _SUFFIX = ".asn2v"
@@ -26,7 +26,7 @@ class ModelPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._folder = ""
-        self.name = Note("model_name")
+        self.name = MessageLabel("model_name")
         self.save = QPushButton("Save…")
         self.save.setToolTip("Save the model in a file, to denoise other images with it")
         self.load = QPushButton("Load…")
@@ -35,7 +35,7 @@ class ModelPanel(QWidget):
         self.script.setToolTip("Put a Python script on the clipboard that does this run again")
         self.command = QPushButton("Copy as command")
         self.command.setToolTip("Put a command line on the clipboard that does this run again")
-        self.note = Note("model_note")
+        self.note = MessageLabel("model_note")
         self.batch = BatchPanel()
         self.folder = Fold(
             "Folder…", self.batch, "Apply the model to the files of a folder",

@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_autostructn2v.plugin.widgets.fold import Fold
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class NoisePanel(QWidget):
@@ -17,8 +17,8 @@ class NoisePanel(QWidget):
 
     def __init__(self, editor: QWidget) -> None:
         super().__init__()
-        self.verdict = Note("verdict")
-        self.remarks = Note("remarks")
+        self.verdict = MessageLabel("verdict")
+        self.remarks = MessageLabel("remarks")
         self.remarks.setToolTip("What else was measured of the noise")
         self.analyse = QPushButton("&Analyse")
         self.analyse.setToolTip(

@@ -22,7 +22,7 @@ from napari_autostructn2v.plugin.settings_form.fields import fields
 from napari_autostructn2v.plugin.settings_form.form import ConfigForm
 from napari_autostructn2v.plugin.viewer.comparison import Pair
 from napari_autostructn2v.plugin.widgets.fold import Fold
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 # Of the structure, what the mask editor shows.
 _IN_EDITOR = {"mask", "extractor", "leak_threshold", "score_tolerance", "max_lag", "ring"}
@@ -44,7 +44,7 @@ class Panels(QScrollArea):
     def __init__(self, viewer: Any, session: Session) -> None:
         super().__init__()
         self.inputs = InputPanel(viewer)
-        self.device = Note("device")
+        self.device = MessageLabel("device")
         self.device.setToolTip("Another can be chosen below: Advanced, General, device")
         self.denoise = QPushButton("&Denoise")
         self.denoise.setMinimumHeight(34)
@@ -54,7 +54,7 @@ class Panels(QScrollArea):
         self.denoise.setToolTip(
             "Measure the noise, train on this image, and add the result as a new layer"
         )
-        self.plan = Note("plan")
+        self.plan = MessageLabel("plan")
         keep = self.plan.sizePolicy()
         keep.setRetainSizeWhenHidden(True)  # it comes with an edit of the mask, under the pointer
         self.plan.setSizePolicy(keep)

@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from napari_autostructn2v.plugin.panels.card import QualityCard
 from napari_autostructn2v.plugin.viewer.compare import KEY
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class ResultPanel(QWidget):
@@ -35,7 +35,7 @@ class ResultPanel(QWidget):
         self.residual.setToolTip(
             "Add a layer with what was taken away; structures in it are signal that was lost"
         )
-        self.note = Note("result_note")
+        self.note = MessageLabel("result_note")
         self.card = QualityCard()
         apply = QHBoxLayout()
         apply.addWidget(self.preview, 1)

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 from napari_autostructn2v.plugin.panels.progress import ProgressPanel
 from napari_autostructn2v.plugin.widgets.curves import LossCurves
 from napari_autostructn2v.plugin.widgets.fold import Fold
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class TrainPanel(QWidget):
@@ -28,7 +28,7 @@ class TrainPanel(QWidget):
         self.cancel = QPushButton("Ca&ncel")
         self.cancel.setToolTip("End the run and take everything away that it has made")
         self.progress = ProgressPanel()
-        self.message = Note("message")
+        self.message = MessageLabel("message")
         self.curves = LossCurves()
         self.live = QCheckBox("Live preview")
         self.live.setToolTip(

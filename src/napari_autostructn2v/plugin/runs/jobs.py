@@ -22,16 +22,14 @@ from napari_autostructn2v.engine.events import (
     Warning,  # noqa: A004 - the event's name in the design
 )
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.layers.writing import LayerSink
-from napari_autostructn2v.plugin.mask.noise_layers import warm_up
+from napari_autostructn2v.plugin.mask.mask_layer import warm_up
 from napari_autostructn2v.plugin.runs.worker import Done, Engine, StopFlag
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model.model import TrainedModel
-
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +93,8 @@ class Analysed(Done):
 
     parts: Sequence[LayerSnapshot]
     config: Config
-    findings: tuple[Finding, ...]
-    common: Finding
+    findings: tuple[NoiseAnalysis, ...]
+    common: NoiseAnalysis
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +125,7 @@ def engine(job: Job) -> Engine:
 
 def _analyse(job: Analyse, stop: StopFlag) -> Iterator[object]:
     warm_up()
-    findings: list[Finding] = []
+    findings: list[NoiseAnalysis] = []
     for finding in analysis.analyse([part.source() for part in job.parts], job.config):
         if stop.is_set():
             yield Done()
@@ -136,7 +134,7 @@ def _analyse(job: Analyse, stop: StopFlag) -> Iterator[object]:
     yield _analysed(job, findings)
 
 
-def _analysed(job: Analyse | Train, findings: Sequence[Finding]) -> Analysed:
+def _analysed(job: Analyse | Train, findings: Sequence[NoiseAnalysis]) -> Analysed:
     common = analysis.combine(findings, job.config)
     return Analysed(job.parts, job.config, tuple(findings), common)
 
@@ -146,7 +144,7 @@ def _train(job: Train, stop: StopFlag) -> Iterator[object]:
     warm_up()
     from napari_autostructn2v.engine import pipeline
 
-    findings: list[Finding] = []
+    findings: list[NoiseAnalysis] = []
     onto = [image.source() for image in job.images]
     for event in pipeline.run(
         [part.source() for part in job.parts],

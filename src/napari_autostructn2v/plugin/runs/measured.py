@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.mask.analysis import Finding
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.mask.leak_rule import leak_mask
 from napari_autostructn2v.engine.mask.score import Score, score
 from napari_autostructn2v.engine.mask.verdict import judge
@@ -29,8 +29,8 @@ class Measured:
 
     parts: Sequence[LayerSnapshot]
     config: Config
-    findings: tuple[Finding, ...]
-    common: Finding
+    findings: tuple[NoiseAnalysis, ...]
+    common: NoiseAnalysis
 
     @property
     def sentence(self) -> str:
@@ -72,7 +72,7 @@ class Measured:
         """Whether these are the pixels that were measured."""
         return same_images(self.parts, parts)
 
-    def _lines(self, said: Mapping[Finding, str]) -> str:
+    def _lines(self, said: Mapping[NoiseAnalysis, str]) -> str:
         """One line where the same is said of all; else one for each, as far as there is room."""
         if len(set(said.values())) <= 1:
             return next(iter(said.values()), "")
@@ -80,7 +80,7 @@ class Measured:
         more = len(lines) - _ONE_BY_ONE
         return "\n".join(lines[:_ONE_BY_ONE] + [f"and {more} more"] * (more > 0))
 
-    def _place(self, finding: Finding) -> str:
+    def _place(self, finding: NoiseAnalysis) -> str:
         channel = f"C{finding.channel}"
         return f"{finding.name} {channel}" if len(self.parts) > 1 else channel
 

@@ -43,8 +43,6 @@ from napari_autostructn2v.plugin.runs.worker import Engine, Run
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model.model import TrainedModel
 
-    pass
-
 # What may change without Stage 1 being another one.
 _OF_STAGE2 = {
     "budget",

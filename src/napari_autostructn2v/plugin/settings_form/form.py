@@ -38,7 +38,7 @@ from napari_autostructn2v.plugin.settings_form.fields import (
     words,
 )
 from napari_autostructn2v.plugin.settings_form.section import Section
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 _GENERAL: Place = ()
 _TYPING_MS = 150
@@ -119,7 +119,7 @@ class ConfigForm(QWidget):
         self.filter.setPlaceholderText("Find a setting")
         self.filter.setToolTip("Show only settings that have these words in their name or help")
         self.filter.setClearButtonEnabled(True)
-        self.nothing = Note("nothing_found")
+        self.nothing = MessageLabel("nothing_found")
         self._typing = QTimer(self)
         self._typing.setSingleShot(True)
         self._typing.setInterval(_TYPING_MS)

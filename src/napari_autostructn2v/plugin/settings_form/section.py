@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QToolButton, QVBoxL
 
 from napari_autostructn2v.plugin.settings_form.editors import Editor, make_editor
 from napari_autostructn2v.plugin.settings_form.fields import Field, Place, words
-from napari_autostructn2v.plugin.widgets.message_label import Note
+from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 _INDENT = 12  # pixels
 
@@ -25,7 +25,7 @@ class _Row:
     line: int
     name: QWidget
     editor: Editor
-    note: Note | None = None
+    note: MessageLabel | None = None
 
 
 class Section(QWidget):
@@ -62,7 +62,7 @@ class Section(QWidget):
         font.setBold(True)
         self.header.setFont(font)
         self.header.toggled.connect(self._on_toggled)
-        self.note = Note()
+        self.note = MessageLabel()
         self._body = QWidget()
         self._body.hide()
         self._grid = QGridLayout(self._body)
@@ -177,7 +177,7 @@ class Section(QWidget):
     def _explain(self, row: _Row) -> None:
         text = self._problems.get(row.field.path, "")
         if text and row.note is None:
-            row.note = Note()
+            row.note = MessageLabel()
             self._grid.addWidget(row.note, row.line + 1, 0, 1, 2)
         if row.note is not None:
             row.note.say(f"⚠ {text}" if text and not row.name.isHidden() else "")

@@ -14,10 +14,10 @@ from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.layers.region import Region
 from napari_autostructn2v.plugin.layers.writing import LayerSink
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
-from napari_autostructn2v.plugin.mask.noise_layers import NoiseLayers
 from napari_autostructn2v.plugin.runs.measured import Measured
 from napari_autostructn2v.plugin.viewer.comparison import Comparison
 from napari_autostructn2v.plugin.viewer.live import LiveView
+from napari_autostructn2v.plugin.viewer.noise_layers import NoiseLayers
 
 
 class Canvas(QObject):

@@ -21,7 +21,7 @@ from napari_autostructn2v.plugin.layers.geometry import (
 )
 from napari_autostructn2v.plugin.layers.writing import KIND
 from napari_autostructn2v.plugin.viewer.compare import frame
-from napari_autostructn2v.plugin.widgets.debounced import Latest
+from napari_autostructn2v.plugin.widgets.debounced import Debounced
 
 if TYPE_CHECKING:
     from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
@@ -46,7 +46,7 @@ class LivePreview(QObject):
         self._denoised: npt.NDArray[Any] | None = None
         self._noisy: tuple[Place, npt.NDArray[Any]] | None = None
         self._layer: Any = None
-        self._reading = Latest(self._read, self)
+        self._reading = Debounced(self._read, self)
         self._reading.done.connect(self._on_read)
 
     @property

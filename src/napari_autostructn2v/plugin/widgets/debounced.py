@@ -17,7 +17,7 @@ atexit.register(POOL.waitForDone, 1000)
 _REST_MS = 50
 
 
-class Latest(QObject):
+class Debounced(QObject):
     """One call at a time, for the last argument that was asked for, after a moment's rest.
 
     Even in a thread a call holds up the window: numpy keeps the interpreter while it indexes.

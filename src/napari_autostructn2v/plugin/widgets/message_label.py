@@ -18,7 +18,7 @@ def always() -> bool:
     return True
 
 
-class Note(QLabel):
+class MessageLabel(QLabel):
     """Wraps, can be copied, and never widens its panel.
 
     What is said comes with the condition that it holds on; `recheck` takes away what does not.

@@ -10,13 +10,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import Colormap, DirectLabelColormap
+from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QObject, QTimer
-from vispy.visuals.line.dash_atlas import DashAtlas
 
 from napari_autostructn2v.engine.types import Array
 from napari_autostructn2v.plugin.layers.writing import KIND
-from napari_autostructn2v.plugin.mask.mask_layer import MaskLayerLink
+from napari_autostructn2v.plugin.mask.mask_layer import HIDDEN, MaskLayerLink
 from napari_autostructn2v.plugin.mask.mask_model import MaskModel
 from napari_autostructn2v.plugin.widgets.lag_grid import (
     AT_FIRST,
@@ -37,7 +36,6 @@ _GAP = 0.04
 _RESIZED = 2.5  # how many times smaller or larger a canvas may have become
 _OFF_CENTRE = 3  # screen pixels
 _CORRELATION = Colormap([NEGATIVE, ZERO, POSITIVE], name="noise correlation")
-_HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
 
 
 class NoiseLayers(QObject):
@@ -153,7 +151,7 @@ class NoisePanels:
         radius = max(min(reach(rho), AT_FIRST), *(side // 2 + 1 for side in core.shape))
         self._show_rho(rho, channel or 0, radius)
         hidden = centred((mask != 0).astype(np.uint8), radius)
-        return self._show("mask", channel, Labels, hidden, colormap=_HIDDEN, opacity=1.0)
+        return self._show("mask", channel, Labels, hidden, colormap=HIDDEN, opacity=1.0)
 
     def _show_rho(self, rho: Array, channel: int, radius: int) -> None:
         limit = highest_off_centre(rho)
@@ -184,15 +182,6 @@ class NoisePanels:
         if fitted:
             self._viewer.reset_view()
         return layer
-
-
-def warm_up() -> None:
-    """Make napari and vispy prepare what their first Labels layer needs: half a second.
-
-    Called in the worker thread, so that the window does not stand still when the mask arrives.
-    """
-    Labels(np.zeros((1, 1), np.uint8), colormap=_HIDDEN)
-    DashAtlas()  # its patterns are kept for all that come later
 
 
 def place_panel(
