@@ -130,9 +130,9 @@ def test_the_average_of_good_weights_is_slow_from_the_start() -> None:
     moved = []
     for continued in (False, True):
         made = task(continued=continued)
-        begin = task().average
+        begin = task().ema
         walked(made, 4)
-        moved.append(distance(made.average, begin) / distance(made.network, begin))
+        moved.append(distance(made.ema, begin) / distance(made.network, begin))
     assert moved[1] < 0.1 < moved[0]
 
 
@@ -140,21 +140,21 @@ def test_the_average_can_be_looked_at_while_it_trains() -> None:
     made = task()
     stop = type("Never", (), {"is_set": lambda self: False})()
     seen = [
-        next(made.average.parameters()).detach().clone()
+        next(made.ema.parameters()).detach().clone()
         for _ in train.train(made, Length(200), torch.Generator().manual_seed(0), stop)
     ]
     assert len(seen) > 2
     assert not torch.equal(seen[0], seen[-1])
-    assert torch.equal(seen[-1], next(made.average.parameters()))
-    assert not made.average.training
+    assert torch.equal(seen[-1], next(made.ema.parameters()))
+    assert not made.ema.training
 
 
 def test_timing_leaves_no_trace_and_answers_a_stop() -> None:
     made = task()
-    before = [p.detach().clone() for net in (made.network, made.average) for p in net.parameters()]
+    before = [p.detach().clone() for net in (made.network, made.ema) for p in net.parameters()]
     stop = type("Always", (), {"is_set": lambda self: True})()
     begun = time.monotonic()
     assert train.choose_threads(made, 1e6, stop) > 0
     assert time.monotonic() - begun < 1
-    after = [p for net in (made.network, made.average) for p in net.parameters()]
+    after = [p for net in (made.network, made.ema) for p in net.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
