@@ -377,7 +377,9 @@ def estimated(denoise: Callable[[Array], Array], noisy: Array, clean: Array, noi
     inflicted = np.maximum(distortion - np.quantile(distortion, 0.2), 0).mean()
     inflicted = max(float(inflicted), 1e-9 * noise.sigma**2)
     gone = ((clean - denoise(clean)) ** 2).mean()
-    return Gain(errors, float((noisy - clean).var() / noise.sigma**2), float(gone / inflicted))
+    return Gain(
+        errors, float((noisy - clean).var() / seen.variance.mean()), float(gone / inflicted)
+    )
 
 
 def gain_thresholds(jobs: Jobs) -> None:
