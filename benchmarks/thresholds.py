@@ -394,14 +394,16 @@ def gain_thresholds(jobs: Jobs) -> None:
     tuned, held = jobs(gains, TUNED_ON)
     say("\nsure_estimate: the estimated gain less the true one, with the constants in the code")
     head("seeds", "results", "rms (dB)", "median", "within 1 dB (%)",
-         "noise level, photon noise left out: rms error", "true loss / inflicted: median", "its spread")  # fmt: skip
+         "noise level, photon noise left out: rms error",
+         "true loss / inflicted: median", "its spread")  # fmt: skip
     for which, found in (("tuned on", tuned), ("held out", held)):
         errors = np.array([gain.errors["_FLOOR", 0, 1.0] for gain in found])
         losses = [gain.loss for gain in found]
         spread = float(np.subtract(*np.quantile(losses, [0.84, 0.16])) / 2)
         row(which, len(found), rms(errors), float(np.median(errors)),
             100 * float((np.abs(errors) <= 1).mean()),
-            rms([gain.level - 1 for gain in found if not gain.growing]), float(np.median(losses)), spread)  # fmt: skip
+            rms([gain.level - 1 for gain in found if not gain.growing]),
+            float(np.median(losses)), spread)  # fmt: skip
     say("\nrms error of the gain (dB) with one constant scaled; derived is the best of them")
     head("constant", "in the code", "derived", *(f"x {scale:g}" for scale in SCALES),
          "held out: code", "held out: derived")  # fmt: skip
