@@ -7,7 +7,6 @@ Needs a display (xvfb-run will do).
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import subprocess
@@ -19,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 
-from common import head, row
+from common import head, keep, parser, row, say
 from napari_autostructn2v.engine.synthetic import sample
 
 INTERVAL = 10  # ms
@@ -128,10 +127,10 @@ def without_viewer(budget: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", default="400steps")
-    parser.add_argument("--repeats", type=int, default=1)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--budget", default="400steps")
+    arguments.add_argument("--repeats", type=int, default=1)
+    options = arguments.parse_args()
     head("", "beats", "p50 (ms)", "p99 (ms)", "worst (ms)")
     ratios = []
     for _ in range(options.repeats):
@@ -143,13 +142,13 @@ def main() -> None:
             gaps = found[name]
             row(name, len(gaps), *(float(np.percentile(gaps, q)) for q in (50, 99)), gaps.max())
         ratios.append(alone / found["seconds"])
-        print(f"training {found['seconds']:.1f} s in the viewer, {alone:.1f} s without")
-        print(
+        say(f"training {found['seconds']:.1f} s in the viewer, {alone:.1f} s without")
+        say(
             "dock open after {opened:.2f} s, first preview {preview:.1f} s, "
-            "stop answered in {stop:.2f} s".format(**found),
-            flush=True,
+            "stop answered in {stop:.2f} s".format(**found)
         )
-    print(f"speed in the viewer / without, median: {np.median(ratios):.2f}")
+    say(f"speed in the viewer / without, median: {np.median(ratios):.2f}")
+    keep(options)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from common import head, row
+from common import head, keep, parser, row
 from napari_autostructn2v import Model
 from napari_autostructn2v.engine.synthetic import sample
 
@@ -28,10 +28,10 @@ def make_image(path: Path, side: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sides", type=int, nargs="+", default=[2000, 20000])
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--sides", type=int, nargs="+", default=[2000, 20000])
+    arguments.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
     if options.child:
         model, image, out = options.child
         Model.load(model).denoise(image, out=out, axes="YX")
@@ -53,6 +53,7 @@ def main() -> None:
                      str(out)]  # fmt: skip
             done = subprocess.run(child, check=True, capture_output=True, text=True)
             row(side, side**2 * 2 // 2**20, time.monotonic() - start, float(done.stdout))
+    keep(options)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ card estimates, against the truth.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any, get_args
 import numpy as np
 import tifffile
 
-from common import DATA, have_data, head, row, train
+from common import DATA, have_data, head, keep, parser, row, say, train
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.source import as_source
@@ -152,9 +151,7 @@ def planted(seeds: Sequence[int], workers: int) -> list[Case]:
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         made = [case for group in pool.map(cases, *zip(*jobs, strict=True)) for case in group]
-    print(
-        f"\n{len(made)} cases in {perf_counter() - start:.0f} s; right/all, ? can't tell, ! wrong"
-    )
+    say(f"\n{len(made)} cases in {perf_counter() - start:.0f} s; right/all, ? can't tell, ! wrong")
     head("noise", *(f"{scene} {size}" for size in SIZES for scene in scenes))
     for kind in KINDS:
         groups = [
@@ -173,7 +170,7 @@ def tally(group: Sequence[Case]) -> str:
 
 
 def summary(made: Sequence[Case]) -> None:
-    print("\nWhat the verdicts are worth, in %")
+    say("\nWhat the verdicts are worth, in %")
     head("scenes", "cases", "right", "can't tell", "wrong")
     groups: dict[str, Sequence[Case]] = {
         "with flat places": [case for case in made if case.flat],
@@ -191,13 +188,13 @@ def summary(made: Sequence[Case]) -> None:
     for kinds in (("white",), ("white", "poisson")):
         group = [case for case in made if case.kind in kinds]
         called = sum(case.mark == "wrong" for case in group)
-        print(f"{' and '.join(kinds)} noise called structured: {percent(called, len(group))} %")
-    print("\nWrong where there are flat places, and where there are none")
+        say(f"{' and '.join(kinds)} noise called structured: {percent(called, len(group))} %")
+    say("\nWrong where there are flat places, and where there are none")
     head("flat places", "image", "px", "noise", "PSNR (dB)", "verdict")
     for case in sorted((c for c in made if c.mark == "wrong"), key=lambda c: not c.flat):
         flat = "yes" if case.flat else "no"
         row(flat, case.scene, case.size, case.kind, f"{case.level:.0f}", case.verdict)
-    print("\nRMSE of the correlation over 21 x 21 lags")
+    say("\nRMSE of the correlation over 21 x 21 lags")
     head("from", "cases", "median", "90th percentile", "worst")
     repeated = [case for case in made if case.repeated is not None]
     for name, errors in (
@@ -217,7 +214,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def real() -> None:
-    print("\nReal images: one frame, all frames, and their differences")
+    say("\nReal images: one frame, all frames, and their differences")
     head("set", "expected", "measured on", "verdict", "leak", "sigma", "row offsets", "mask px",
          "2x2 phases, max/min", "gain")  # fmt: skip
     for name, expected in REAL.items():
@@ -263,7 +260,7 @@ class Repeated:
 
 
 def seconds(seed: int) -> None:
-    print("\nSeconds of `analyse`, best of 3; a busy machine shows in the first of them only")
+    say("\nSeconds of `analyse`, best of 3; a busy machine shows in the first of them only")
     head("image", "size (MB)", "on the clock", "of all processors", "read (MB)")
     block = sample("nuclei", "horizontal", size=2048, seed=seed, dtype=np.uint16).noisy
     for name, shape, axes in (
@@ -327,13 +324,13 @@ def training(steps: int, size: int, seed: int) -> None:
             row(scene, kind, last.report["verdict"], int(last.model.units[0].mask.sum()),
                 int(mask.sum()), before, found["stage1"], found.get("stage2", "-"), true,
                 auto - true, *texts, best or "-")  # fmt: skip
-    print(f"auto - true: median {median(differences):.2f} dB, worst {min(differences):.2f} dB")
+    say(f"auto - true: median {median(differences):.2f} dB, worst {min(differences):.2f} dB")
     if misses:
         near = sum(miss <= 1 for miss in misses)
-        print(f"estimated gain within 1 dB of the true one: {percent(near, len(misses))} %")
+        say(f"estimated gain within 1 dB of the true one: {percent(near, len(misses))} %")
     if lost:
         right = sum(loss <= ALIKE for loss in lost)
-        print(f"best stage recommended, or one within {ALIKE} dB: {percent(right, len(lost))} %")
+        say(f"best stage recommended, or one within {ALIKE} dB: {percent(right, len(lost))} %")
 
 
 def estimated_gain(quality: Mapping[str, Any], stage: str) -> float | None:
@@ -342,18 +339,19 @@ def estimated_gain(quality: Mapping[str, Any], stage: str) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, nargs="+", default=[11], help="0 to 3 were tuned on")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--train", type=int, metavar="STEPS", help="train instead")
-    parser.add_argument("--size", type=int, default=256, help="of the images trained on, px")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--seed", type=int, nargs="+", default=[11], help="0 to 3 were tuned on")
+    arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--train", type=int, metavar="STEPS", help="train instead")
+    arguments.add_argument("--size", type=int, default=256, help="of the images trained on, px")
+    options = arguments.parse_args()
     if options.train:
         training(options.train, options.size, options.seed[0])
-        return
-    summary(planted(options.seed, options.workers))
-    real()
-    seconds(options.seed[0])
+    else:
+        summary(planted(options.seed, options.workers))
+        real()
+        seconds(options.seed[0])
+    keep(options)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,10 @@ correlation exceeds .05 up to lag 3. The true mask is the kernel's whole support
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import tifffile
 
-from common import DATA, have_data, head, row, train
+from common import DATA, have_data, head, keep, parser, row, train
 from napari_autostructn2v.engine.synthetic import plant, psnr, sample
 
 SCENES = ("filaments", "nuclei", "membranes", "vesicles", "texture")
@@ -34,11 +32,11 @@ def images(size: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", default="800steps")
-    parser.add_argument("--size", type=int, default=384)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--budget", default="800steps")
+    arguments.add_argument("--size", type=int, default=384)
+    arguments.add_argument("--seed", type=int, default=1)
+    options = arguments.parse_args()
     head("image", "verdict", "mask", "noisy", "Stage 1", "Stage 2", "true mask", "auto - true")
     for name, (clean, noisy) in images(options.size, options.seed).items():
         results, last = train(noisy, budget=options.budget)
@@ -54,6 +52,7 @@ def main() -> None:
             name, last.report["verdict"], f"{height}x{width}", psnr(clean, noisy),
             psnr(clean, results["stage1"]), automatic, true, automatic - true,
         )  # fmt: skip
+    keep(options)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import tifffile
 
-from common import DATA, have_data, head, row, train
+from common import DATA, have_data, head, keep, parser, row, train
 from napari_autostructn2v.engine.synthetic import psnr
 
 SETS = ("fmd_widefield_BPAE_G", "fmd_confocal_MICE")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budget", default="60s")
-    parser.add_argument("--frames", type=int, default=1, help="frames trained on, of 4")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--budget", default="60s")
+    arguments.add_argument("--frames", type=int, default=1, help="frames trained on, of 4")
+    options = arguments.parse_args()
     head("set", "frames", "verdict", "mask px", "noisy", "ours", "gain", "plain N2V")
     for name in SETS:
         if not have_data(name):
@@ -31,6 +29,7 @@ def main() -> None:
         mask = int(last.model.units[0].mask.sum())
         row(name, len(frames), last.report["verdict"], mask, before, after, after - before,
             psnr(truth, plain["stage1"][0]))  # fmt: skip
+    keep(options)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def report(
     device: torch.device,
     began: float,
 ) -> dict[str, Any]:
-    """The report of a run; its keys are a contract (see "The outside face" in the docs)."""
+    """The report of a run; its keys are a public interface (docs/architecture.md)."""
     return {
         **analysis.report(findings),
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
