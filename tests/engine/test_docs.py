@@ -9,7 +9,7 @@ import typer.main
 from napari_autostructn2v.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
 CODE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 

@@ -227,6 +227,13 @@ def test_what_the_recommended_stage_removed_is_shown():
     assert "Removed by Stage 1" in words(figure)
 
 
+def test_a_report_from_before_the_renaming_still_has_its_figure():
+    about = {"title": "Structure lost", "meaning": "", "bias": ""}
+    quality = {"stages": {"stage1": {"eaten_percent": 4.7}}, "meaning": {"eaten_percent": about}}
+    (row,) = quality_rows(quality)
+    assert (row.title, row.values) == ("Structure lost", {"stage1": "4.7 %"})
+
+
 def test_quality_rows_have_what_is_known():
     rows = quality_rows(QUALITY)
 

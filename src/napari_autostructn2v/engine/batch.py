@@ -23,7 +23,7 @@ from napari_autostructn2v.engine.events import (
     Started,
     Stop,
     TileDone,
-    Warning,  # noqa: A004 - the event's name in the design
+    Warning,  # noqa: A004 - the event's public name
 )
 from napari_autostructn2v.engine.paths import real_path, user_path
 

@@ -163,7 +163,7 @@ class TileDone:
 
 
 @dataclass(frozen=True)
-class Warning:  # noqa: A001 - the event's name in the design; imported as events.Warning
+class Warning:  # noqa: A001 - the event's public name; imported as events.Warning
     """Something the user should know and that does not end the run."""
 
     message: str

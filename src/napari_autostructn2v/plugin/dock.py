@@ -27,7 +27,7 @@ from napari_autostructn2v.engine.events import (
     Preview,
     Progress,
     Started,
-    Warning,  # noqa: A004 - the event's name in the design
+    Warning,  # noqa: A004 - the event's public name
 )
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.panels.panels import Panels

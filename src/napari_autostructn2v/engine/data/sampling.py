@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
-
-if TYPE_CHECKING:
-    from napari_autostructn2v.engine.data.source import Source
 
 _SAMPLE_PIXELS = 2**21
 _LEAST_PIXELS = 2**14

@@ -7,22 +7,20 @@ exposure or scene of one camera explains is told: a false alarm would teach not 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.sampling import sample_blocks
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.model.model import TrainedModel
 from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.types import Array
-
-if TYPE_CHECKING:
-    from napari_autostructn2v.engine.data.source import Source
-    from napari_autostructn2v.engine.model.model import TrainedModel
 
 _BULK = 5, 95  # percent: where most pixels of an image lie
 _AWAY = 10.0  # standard deviations of the images trained on

@@ -35,7 +35,7 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) ->
     for disks the width itself costs.
     """
     kind = verdict.kind
-    if kind == "can't tell" and not (noise.removed or noise.scarce):  # see `_AS_NOISE`
+    if kind == "can't tell" and not (noise.removed or noise.scarce):  # see `verdict._AS_NOISE`
         kind = "isotropic"
     correlation = Correlation(noise, patch, isotropic=kind == "isotropic")
     max_lag = noise.short.shape[0] // 2

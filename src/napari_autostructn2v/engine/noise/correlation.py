@@ -8,16 +8,13 @@ noise covariance over the visible lags U and r_U its column at the hidden pixel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft, linalg
 from threadpoolctl import ThreadpoolController
 
+from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
-
-if TYPE_CHECKING:
-    from napari_autostructn2v.engine.noise.noise import Noise
 
 # Systems of a few hundred unknowns: on a busy machine BLAS's threads wait for each other far
 # longer than they work.

@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.events import (
     Place,
     StageDone,
     TileDone,
-    Warning,  # noqa: A004 - the event's name in the design
+    Warning,  # noqa: A004 - the event's public name
 )
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
