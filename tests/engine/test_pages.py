@@ -24,7 +24,7 @@ from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.pipeline import Model, apply, consume, run
-from napari_autostructn2v.engine.reporting import report_crops as glimpse
+from napari_autostructn2v.engine.reporting import report_crops
 from napari_autostructn2v.engine.reporting.figure import outline, wrap, zoom
 from napari_autostructn2v.engine.reporting.noise_page import noise_page
 from napari_autostructn2v.engine.reporting.result_page import result_page
@@ -309,17 +309,17 @@ class Counting:
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
-def test_a_glimpse_reads_the_same_bounded_part_of_everything(tmp_path, monkeypatch, suffix):
+def test_the_crops_read_the_same_bounded_part_of_everything(tmp_path, monkeypatch, suffix):
     image = np.stack([sample("nuclei", "horizontal", 192, seed=s).noisy for s in range(2)])
     config = Config.parse({"budget": "4steps", "device": "cpu", "result": "stage2"})
     out = tmp_path / f"out{suffix}"
     done = consume(run(as_source(image, "ZYX"), config, sink=FileSink([out])))
-    monkeypatch.setattr(glimpse, "_LONGEST", 32)
+    monkeypatch.setattr(report_crops, "_LONGEST", 32)
     for bound in ("_SAMPLE_PIXELS", "_LEAST_PIXELS"):  # of where defects are looked for
         monkeypatch.setattr(sampling, bound, 32**2)
     counted = Counting(image)
 
-    noisy, results = glimpse.glimpse(as_source(counted, "ZYX"), out, done.model, "stage2")
+    noisy, results = report_crops.middle_crops(as_source(counted, "ZYX"), out, done.model, "stage2")
 
     part = np.s_[80:112, 80:112]
     np.testing.assert_array_equal(noisy, image[0][part])
@@ -347,7 +347,7 @@ AWKWARD = {  # images that networks see otherwise than they are stored
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_a_glimpse_of_a_stage_that_was_not_written_is_like_the_one_that_was(name, tmp_path):
+def test_a_stage_that_was_not_written_is_computed_as_it_would_have_been(name, tmp_path):
     wave = Wave(6.0, 6.0) if name == "wave" else None
     image = AWKWARD[name]
     config = Config.parse({"stage1": {"network": {"features": 4, "depth": 1}}})
@@ -359,7 +359,7 @@ def test_a_glimpse_of_a_stage_that_was_not_written_is_like_the_one_that_was(name
     for stage in model.stages:
         consume(apply(model, image, sink=FileSink([out], overwrite=True), stage=stage))
         written[stage] = open_source(out).stored(0, slice(None), slice(None))
-    seen, results = glimpse.glimpse(as_source(image), out, model, "stage2")
+    seen, results = report_crops.middle_crops(as_source(image), out, model, "stage2")
     np.testing.assert_array_equal(seen, image)
     near = 0.51 if image.dtype.kind == "i" else 1e-3 * np.nanstd(image)
     for stage in model.stages:

@@ -96,7 +96,7 @@ from napari_autostructn2v.engine.data.opening import find_sources
 config = Config()
 images = [
     'a.tif',
-    '{NO_FILE}',  # the image came from no file: save it, and put its path here
+    '{NO_FILE}',  # this image is only in memory: save it and put its path here
 ]
 sources = find_sources(images, config.axes)
 sink = FileSink(output_paths('out', sources))

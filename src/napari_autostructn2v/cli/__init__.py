@@ -1,6 +1,6 @@
-"""The command line `autostructn2v` (demo, run, analyse, denoise, info), on the headless API alone.
+"""The command line `autostructn2v`: demo, run, analyse, denoise, info.
 
-What takes long to import is imported inside the commands, so that `--help` is quick.
+Slow imports happen inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ for command in (demo, run, analyse, denoise, info):
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a bug, 2 bad usage or input, 130 stopped."""
+    """Run the command line and exit with 0 (done), 1 (bug), 2 (bad input) or 130 (stopped)."""
     with outlets():
         try:
             code = app(arguments, standalone_mode=False, prog_name="autostructn2v")
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - none is left to the terminal
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - users see one line, not a traceback
             code = tell(error)
     sys.exit(code or DONE)

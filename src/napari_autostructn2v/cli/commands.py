@@ -1,4 +1,4 @@
-"""The commands themselves: demo, run, analyse, denoise, info."""
+"""The five commands: demo, run, analyse, denoise, info."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def demo(
     seed: Seed = None,
     device: Device = None,
 ) -> None:
-    """Denoise a synthetic sample whose truth is known, and draw what happened."""
+    """Denoise a synthetic sample with a known truth and save a picture of the results."""
     from napari_autostructn2v.engine import pipeline
     from napari_autostructn2v.engine.data.sink import ArraySink
     from napari_autostructn2v.engine.data.source import as_source
@@ -120,26 +120,26 @@ def run(
         Path | None,
         path_option(
             metavar="R.json",
-            help="Write what was found here, and a page with pictures beside it (R.png).",
+            help="Write a report here, and a page with pictures beside it (R.png).",
         ),
     ] = None,
     save_model: Annotated[
-        Path | None, path_option(metavar="M.asn2v", help="Keep the trained model here.")
+        Path | None, path_option(metavar="M.asn2v", help="Save the trained model here.")
     ] = None,
     each: Annotated[
-        bool, typer.Option("--each", help="Train a model for each input, not one for all.")
+        bool, typer.Option("--each", help="Train one model per input instead of one for all.")
     ] = False,
     experiment: Annotated[
-        Path | None, path_option(metavar="DIR", help="Keep masks, models, logs and results here.")
+        Path | None, path_option(metavar="DIR", help="Save masks, models, logs and results here.")
     ] = None,
     dtype: Dtype = None,
     stage: StageChoice = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure the noise of images, train on them, and write them denoised.
+    """Measure the noise of images, train on them and write the denoised images.
 
     Several inputs train one model. With --each and several inputs, --report, --save-model and
-    --experiment name folders that get one item for each.
+    --experiment name folders that hold one item per input.
     """
     from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.data.sink import output_paths
@@ -170,24 +170,22 @@ def analyse(
     dark: Dark = None,
     axes: Axes = None,
     report: Annotated[
-        Path | None, path_option(metavar="R.json", help="Write what was found here.")
+        Path | None, path_option(metavar="R.json", help="Write the report here.")
     ] = None,
     mask_out: Annotated[
         Path | None,
-        path_option(
-            metavar="M.tif", help="Write the mask of the first image with noise, as 0 and 1."
-        ),
+        path_option(metavar="M.tif", help="Write the mask of the first noisy image, as 0 and 1."),
     ] = None,
     plot: Annotated[
         Path | None,
-        path_option(metavar="P.png", help="Draw the noise of the first image with any on a page."),
+        path_option(metavar="P.png", help="Draw a page about the noise of the first noisy image."),
     ] = None,
     score: Annotated[
-        Path | None, path_option(metavar="MASK.tif", help="Say how well this mask would do.")
+        Path | None, path_option(metavar="MASK.tif", help="Score this mask on the measured noise.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure the noise of images and say how it is correlated; nothing is trained."""
+    """Measure the noise of images and how it is correlated, without training."""
     from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.mask import analysis
     from napari_autostructn2v.engine.mask.mask_file import read_mask
@@ -274,7 +272,7 @@ def denoise(
 
 
 def info(model: ModelFile) -> None:
-    """Show what a model file holds."""
+    """Show what is in a model file."""
     from napari_autostructn2v.engine.pipeline import Model
 
     table = Table("field", "value", title=shown(model), title_justify="left")

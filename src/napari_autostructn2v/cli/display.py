@@ -1,4 +1,4 @@
-"""What the command line says: lines, tables, and on a terminal a bar for what is in work."""
+"""What the command line prints: lines, tables and, on a terminal, progress bars."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def say_written(paths: Sequence[Path]) -> None:
 
 
 def say_stage(model: TrainedModel, stage: StageName) -> None:
-    """Say which stage the results are of, where it is not the last."""
+    """Say which stage the results come from if it is not the last one."""
     if stage != model.stages[-1]:
         say(f"the result is that of {STAGE_TITLES[stage]}")
 
 
 def say_findings(findings: Iterable[NoiseAnalysis]) -> None:
-    """Show a table of the noise of every channel."""
+    """Print a table with the noise of each channel."""
     table = Table("image", "noise", "sigma", "leak", "mask", show_lines=True)
     for finding in findings:
         verdict, noise = finding.verdict, finding.noise
@@ -45,7 +45,7 @@ def say_findings(findings: Iterable[NoiseAnalysis]) -> None:
             shown(mask_words(finding.mask)),
         )
     console().print(table)
-    say("sigma: of the noise, in grey values; leak: what neighbours predict of it (95 % bound)")
+    say("sigma: noise in grey values; leak: share that neighbours predict, with its 95 % bound")
 
 
 def say_score(finding: NoiseAnalysis, name: str, score: Score) -> None:
@@ -61,7 +61,7 @@ def _name(finding: NoiseAnalysis) -> str:
 
 
 def say_quality(quality: Mapping[str, Any]) -> None:
-    """Show the quality card, the recommended stage and what the check found, as far as known."""
+    """Print the quality card, the recommended stage and the check, as far as they are known."""
     stages = [stage for stage in quality.get("stages") or {} if stage in STAGE_TITLES]
     if rows := quality_rows(quality):
         table = Table("quality", *(STAGE_TITLES[stage] for stage in stages))
@@ -76,10 +76,10 @@ def say_quality(quality: Mapping[str, Any]) -> None:
 
 
 class Display:
-    """Shows a run: a line for each thing found, and on a terminal a bar for each thing in work.
+    """Prints the events of a run as lines and, on a terminal, as progress bars.
 
-    `kept` fills meanwhile with results under another name than the one asked for; however the run
-    ends, they are told of.
+    `kept` is filled by the sink with results that had to take another name than the one asked
+    for; they are listed however the run ends.
     """
 
     def __init__(self, kept: Sequence[Path] = ()) -> None:
@@ -104,7 +104,7 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
         if self._kept:
-            say(f"what was reached is kept as {listed(self._kept, 4)}")
+            say(f"unfinished results are kept as {listed(self._kept, 4)}")
 
     def show(self, event: events.Event) -> None:
         match event:

@@ -1,4 +1,4 @@
-"""How a command ends that did not do its work: one line on the standard error, and an exit code."""
+"""How a command fails: one line on the standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _USAGE_ERROR: Any = typer.BadParameter.__base__  # the one above it is not expor
 
 
 def tell(error: BaseException, about: str = "") -> int:
-    """Say why a command, or its part `about` one input, failed; give the exit code for that."""
+    """Print why a command failed, or its part for the input `about`; return the exit code."""
     prefix = f"{about}: " if about else ""
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return STOPPED
@@ -31,7 +31,7 @@ def tell(error: BaseException, about: str = "") -> int:
             f"{prefix}out of memory; close other programs, or use smaller images or a machine "
             "with more"
         )
-    if isinstance(error, OSError) and error.strerror:  # the machine's refusal
+    if isinstance(error, OSError) and error.strerror:  # no permission, a full disk
         place = error.filename if isinstance(error.filename, str) else "the machine"
         return complain(f"{prefix}{place}: {error.strerror}")
     complain(f"{prefix}this is a bug, please report it{_written(error)}: {first_line(error)}")
@@ -39,7 +39,7 @@ def tell(error: BaseException, about: str = "") -> int:
 
 
 def worst(codes: list[int]) -> int:
-    """The exit code of several failures: a bug hides behind no other."""
+    """Return the exit code for several failures; a bug counts most."""
     return BUG if BUG in codes else BAD_INPUT
 
 
@@ -52,7 +52,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _written(error: BaseException) -> str:
-    """Write the traceback into a new file among the temporary ones, and say where."""
+    """Write the traceback into a new temporary file and say where it is."""
     program = "napari-autostructn2v"
     about = (
         f"{program} {metadata.version(program)}, Python {platform.python_version()}, "

@@ -1,4 +1,4 @@
-"""Runs that keep their results: what is checked before, what is written after, how they stop."""
+"""Runs that write files: the checks before, what is written afterwards, and how they stop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Write = Callable[[], object]
 
 @dataclass(frozen=True)
 class Extras:
-    """What is kept of a run besides its results."""
+    """What a run writes besides its results."""
 
     report: Path | None = None
     save_model: Path | None = None
@@ -44,7 +44,7 @@ class Extras:
 
     @property
     def page(self) -> Path | None:
-        """The picture that goes with the report, beside it."""
+        """The page with pictures that is written beside the report."""
         if self.report is None or not self.report.name:
             return None
         return self.report.with_name(f"{self.report.name.removesuffix('.json')}.png")
@@ -54,7 +54,7 @@ class Extras:
         return [path for path in (self.report, self.page, self.save_model) if path is not None]
 
     def of(self, stem: str) -> Extras:
-        """Give the paths for one of several inputs, in the folders that these then are."""
+        """Return the paths for one of several inputs; the paths given are then folders."""
         return Extras(
             self.report and self.report / f"{stem}.json",
             self.save_model and self.save_model / f"{stem}.asn2v",
@@ -64,7 +64,7 @@ class Extras:
 
 @dataclass(frozen=True)
 class Job:
-    """One model: its outputs and how it is trained."""
+    """One model to train: its settings and outputs."""
 
     outputs: Sequence[Path]
     extras: Extras
@@ -72,7 +72,7 @@ class Job:
     overwrite: bool
 
     def run(self, sources: Sequence[Source], stop: threading.Event) -> int:
-        """Train, write and tell; give the exit code."""
+        """Train, write the files and print a summary; return the exit code."""
         from napari_autostructn2v.engine import pipeline
         from napari_autostructn2v.engine.data.sink import FileSink
         from napari_autostructn2v.engine.reporting.experiment import Experiment
@@ -110,7 +110,7 @@ class Job:
 
     def _draw(self, page: Path, sources: Sequence[Source], done: events.Finished) -> None:
         """Draw the page of the first image with noise."""
-        from napari_autostructn2v.engine.reporting.report_crops import glimpse
+        from napari_autostructn2v.engine.reporting.report_crops import middle_crops
         from napari_autostructn2v.engine.reporting.result_page import result_page
 
         index = next(
@@ -119,12 +119,12 @@ class Job:
             if any(channel["verdict"] != "no data" for channel in image["channels"])
         )
         source, output = sources[index], self.outputs[index]
-        noisy, results = glimpse(source, output, done.model, done.report["result"])
+        noisy, results = middle_crops(source, output, done.model, done.report["result"])
         title = f"{source.name}: noise {done.report['verdict']}"
         result_page(title, noisy, results, done.report).save(page)
 
     def _keep_unfinished(self, sources: Sequence[Source], model: TrainedModel | None) -> None:
-        """Save the model so far, and tell how to go on from it."""
+        """Save the model so far and print the command that continues from it."""
         from napari_autostructn2v.engine.data.io.readers import stem
         from napari_autostructn2v.engine.reporting.script import as_command
 
@@ -155,7 +155,7 @@ class Job:
 
 
 def check_jobs(jobs: Sequence[Job], reads: Iterable[Path | None]) -> None:
-    """Find out what can't be written, before anything is trained."""
+    """Raise an InputError for what can't be written, before anything is trained."""
     kept = [job for job in jobs if job.extras.experiment is not None]
     logs = {job.settings.tensorboard for job in jobs if job not in kept}
     check_outputs(
@@ -177,7 +177,7 @@ def run_each(
     stop: threading.Event,
     reads: Sequence[Path | None] = (),
 ) -> int:
-    """Train a model for each file; a file that fails doesn't end the batch. Give the exit code."""
+    """Train a model per file and return the exit code; a failing file doesn't end the batch."""
     from napari_autostructn2v.engine.data.io.readers import stem
     from napari_autostructn2v.engine.data.naming import distinct
     from napari_autostructn2v.engine.data.opening import open_each
@@ -203,7 +203,7 @@ def run_each(
             code = job.run([source], stop)
         except typer.Exit:  # stopped
             raise
-        except Exception as error:  # noqa: BLE001 - one file must not end the night's batch
+        except Exception as error:  # noqa: BLE001 - the other files still run
             code = tell(error, str(source.path))
         if code:
             failed[source.name] = code
@@ -218,10 +218,10 @@ def last_event(
     observers: Sequence[Callable[[events.Event], None]],
     failures: list[int],
 ) -> events.Finished | events.Failed:
-    """Show every event to the observers and give the last.
+    """Pass every event to the observers and return the last.
 
-    The run is worth more than who watches it: an observer that fails is told of and left out, and
-    its exit code goes into `failures`.
+    An observer that fails doesn't end the run: its error is printed, its exit code goes into
+    `failures`, and it gets no more events.
     """
     watching = list(observers)
     try:
@@ -236,11 +236,11 @@ def last_event(
                 return event
         raise RuntimeError("the run ended without a result")
     finally:
-        getattr(stream, "close", lambda: None)()  # an abandoned run leaves nothing behind
+        getattr(stream, "close", lambda: None)()  # cleans up after an interrupted run
 
 
 def write_all(wanted: Iterable[tuple[Path | None, Write]], failures: list[int]) -> list[Path]:
-    """Write what has a path and give those written; one that fails costs only itself."""
+    """Write each item that has a path and return the paths written; one failure stops no other."""
     written = []
     for path, write in wanted:
         if path is None:
@@ -254,7 +254,7 @@ def write_all(wanted: Iterable[tuple[Path | None, Write]], failures: list[int]) 
 
 
 def finished(last: events.Finished | events.Failed) -> events.Finished:
-    """Give the result of a run, or leave the way its end calls for."""
+    """Return the result of a run; if it failed or was stopped, raise what ends the command."""
     from napari_autostructn2v.engine.devices import is_out_of_memory
 
     if isinstance(last, events.Failed):
@@ -269,9 +269,9 @@ def finished(last: events.Finished | events.Failed) -> events.Finished:
 
 @contextmanager
 def stop_flag() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C, SIGTERM or closed terminal set the flag, and the second abort.
+    """Give a flag that the first Ctrl-C, SIGTERM or closed terminal sets; the second one aborts.
 
-    Under nohup a terminal may close.
+    A closed terminal is ignored under nohup, which has SIGHUP ignored already.
     """
     flag = threading.Event()
 

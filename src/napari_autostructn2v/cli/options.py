@@ -1,4 +1,4 @@
-"""The options that commands share, their help taken from the config, and the config they make."""
+"""The options that commands share, with help from the config, and the config they make."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ StageChoice = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    path_option(metavar="C.json", help="A config, or a dictionary of the original autoStructN2V."),
+    path_option(metavar="C.json", help="Config file, ours or the original autoStructN2V's."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 
-# What the noise is measured on.
+# What the noise is measured on
 From = Annotated[
     str | None,
     typer.Option(
@@ -85,14 +85,14 @@ Dark = Annotated[
 
 @dataclass(frozen=True)
 class Measuring:
-    """What the noise is measured on, as the options say it."""
+    """What the noise is measured on, from --source, --region and --dark."""
 
     source: str | None = None
     region: str | None = None
     dark: Path | None = None
 
     def fields(self) -> dict[str, Any]:
-        """The fields of `Structure` that this sets."""
+        """Return the fields of `Structure` that these options set."""
         fields: dict[str, Any] = {}
         implied = [name for name in ("region", "dark") if getattr(self, name) is not None]
         for name in implied:
@@ -120,7 +120,7 @@ def configure(
     mask: str | None = None,
     measuring: Measuring | None = None,
 ) -> Config:
-    """Options override the config file, which overrides the preset."""
+    """Make the config: options override the config file, which overrides the preset."""
     base = Config.load(file, preset) if file else Config.parse({"preset": preset} if preset else {})
     values = base.model_dump(mode="json")
     values.update({key: value for key, value in options.items() if value is not None})

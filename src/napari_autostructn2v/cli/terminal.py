@@ -1,7 +1,7 @@
-"""Where text leaves for the terminal: whatever becomes of it there ends no run.
+"""Printing that can't end a run.
 
-The other end may be closed, on a full disk, or know few letters, and what is told may come from a
-stranger's file.
+The terminal may be closed, its output redirected to a full disk, or its encoding may lack
+letters; and names from a file may hold control characters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = 2000  # characters of a complaint
 
 
 def plain(text: object) -> str:
-    r"""Show what would move the cursor, colour, or turn the reading direction as an escape.
+    r"""Escape control characters, such as those that move the cursor or reverse the text.
 
     >>> plain("a\x1b[31m\nb\u202ec")
     'a\\x1b[31m\\nb\\u202ec'
@@ -39,7 +39,7 @@ def shown(text: object, style: str = "") -> Text:
 def console() -> Console:
     made = Console(highlight=False)
     if not made.is_terminal:
-        made.width = 160  # no terminal to fit into
+        made.width = 160  # output to a file needn't wrap
     return made
 
 
@@ -48,7 +48,7 @@ def say(text: object) -> None:
 
 
 def complain(message: object) -> int:
-    """Say in one line what the user can mend, and give the exit code for it."""
+    """Print an error that the user can mend in one line; return its exit code."""
     text = plain(message)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}..."
@@ -58,8 +58,8 @@ def complain(message: object) -> int:
 
 @contextmanager
 def outlets() -> Iterator[None]:
-    """Let what is printed, by whomever, go wrong without a word; and let only us print."""
-    for number in (0, 1, 2):  # closed ones would be the numbers of the next files that are opened
+    """Ignore failed writes to the terminal, and keep libraries from printing warnings and logs."""
+    for number in (0, 1, 2):  # a closed one would become the number of the next file opened
         try:
             os.fstat(number)
         except OSError:
@@ -67,7 +67,7 @@ def outlets() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     hooks = threading.excepthook, sys.unraisablehook
     sys.stdout, sys.stderr = _Outlet(sys.stdout), _Outlet(sys.stderr)
-    threading.excepthook = sys.unraisablehook = _leave
+    threading.excepthook = sys.unraisablehook = _ignore
     ours = _Complaints()
     logging.getLogger().addHandler(ours)
     try:
@@ -81,12 +81,12 @@ def outlets() -> Iterator[None]:
         threading.excepthook, sys.unraisablehook = hooks
 
 
-def _leave(_: object) -> None:
-    """What goes wrong in a library's thread is raised once more where the thread is needed."""
+def _ignore(_: object) -> None:
+    """Ignore an error in a library's thread; it is raised again where the result is used."""
 
 
 class _Outlet(io.TextIOBase):
-    """A stream that takes all text, and drops it once it can't be written."""
+    """A stream that drops all text once a write has failed."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -114,7 +114,7 @@ class _Outlet(io.TextIOBase):
         return len(text)
 
     def _give_up(self, stream: TextIO) -> None:
-        """Send the rest nowhere; also what Python flushes at its end."""
+        """Discard the rest, including what Python flushes at exit."""
         self._stream = None
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -123,7 +123,7 @@ class _Outlet(io.TextIOBase):
 
 
 class _Complaints(logging.Handler):
-    """Tells our own warnings in one line each; what libraries log is not for the terminal."""
+    """Prints this package's warnings, one line each; what libraries log is not shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("napari_autostructn2v") and record.levelno >= logging.WARNING:

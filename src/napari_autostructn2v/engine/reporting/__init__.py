@@ -1,1 +1,1 @@
-"""Reports, pages, scripts and folders that tell of a run; nothing here trains."""
+"""What is written about a run: reports, pages of pictures, scripts, experiment folders."""

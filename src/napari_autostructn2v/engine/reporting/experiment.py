@@ -1,6 +1,6 @@
-"""Keeps a run in a folder, laid out as autoStructN2V does, so that a later run can take from it.
+"""Saves a run in a folder with autoStructN2V's layout.
 
-A mask is reused by `--mask DIR/mask.tif`, Stage 1 by `stage1_model` in the config.
+A later run can take its mask with `--mask DIR/mask.tif` and Stage 1 with `stage1_model`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from napari_autostructn2v.engine.model.model import TrainedModel
 
 
 class Experiment:
-    """Observes a run and writes what it learns of it; nothing before the run begins to train.
+    """Writes the events of a run into a folder, from the first training step on.
 
-    `config` and `stage_results` belong to the run and its `FileSink`.
+    Give `config` to the run and `stage_results` to its `FileSink`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Experiment:
                 self._begin()
 
     def finish(self, model: TrainedModel, report: Mapping[str, Any]) -> None:
-        """Keep each stage's model, the report and a copy of the results."""
+        """Save each stage's model, the report and a copy of the results."""
         for stage in model.stages:
             upto = STAGES[: STAGES.index(stage) + 1]
             units = tuple(

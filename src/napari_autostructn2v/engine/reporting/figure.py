@@ -1,4 +1,4 @@
-"""What the pages with pictures are drawn with: a page laid out in inches, and its parts."""
+"""Building blocks of the pages with pictures: a page laid out in inches, and its plots."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from napari_autostructn2v.engine.data.io.mark import SOFTWARE
 from napari_autostructn2v.engine.types import Array
 
 INK, SOFT, RULE = "#1b1f24", "#5c6672", "#c9ced6"
-# Blue and vermilion differ to every eye (Okabe and Ito 2008), as do the ends of the colour map.
+# Safe for colour-blind readers (Okabe and Ito 2008), as are the ends of the colour map
 ALONG_X, ALONG_Y, SHADE = "#0072b2", "#d55e00", "#e4ebf1"
 DIVERGING = "RdBu_r"
 
 _DPI = 100
 _MARGIN = 0.35  # inches
 _LINE = 0.25  # inches from line to line of a paragraph
-_FAINT = 0.1  # correlation: what is less stays pale
-_ZOOM = 4  # a part shown large is this much shorter than the image
+_FAINT = 0.1  # the colour range of a correlation reaches at least this far
+_ZOOM = 4  # an enlarged part has the image's side divided by this
 
 
 class Page:
-    """A white page under a heading; places are inches from the left and from below the heading."""
+    """A white page with a heading; positions are in inches, from the left and from the heading."""
 
     def __init__(self, width: float, height: float, title: str, lines: Sequence[str] = ()) -> None:
         wrapped = [part for line in lines for part in wrap(line, width - 2 * _MARGIN, 12)]
@@ -52,7 +52,7 @@ class Page:
         )
 
     def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Write a line with its middle at `top`."""
+        """Write a line centred vertically at `top`."""
         y = 1 - (self._head + top) / self._size[1]
         style = {"color": INK, "va": "center", "parse_math": False, **style}
         self.figure.text(left / self._size[0], y, text, **style)
@@ -68,7 +68,7 @@ class Page:
 
 
 def wrap(text: str, width: float, size: float) -> list[str]:
-    """Break a text into lines of `width` inches at a font size in points."""
+    """Break a text into lines of at most `width` inches at a font size in points."""
     return textwrap.wrap(text, max(10, int(width * 72 / (0.55 * size))))
 
 
@@ -81,7 +81,7 @@ def grey_limits(image: Array) -> tuple[float, float]:
 
 
 def show(axes: Axes, image: Array, limits: tuple[float, float], title: str = "") -> None:
-    """Draw an image in grey; what has no value is left white."""
+    """Draw an image in grey; NaN is left white."""
     axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="antialiased")
     frame(axes, title)
     axes.set_xticks([])
@@ -104,7 +104,7 @@ def plot_frame(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def zoom(image: Array) -> tuple[slice, slice]:
-    """Find a part with much to see: the window of largest variance of a coarse grid."""
+    """Choose a detailed part of an image: the window of largest variance on a coarse grid."""
     side = min(*image.shape, max(32, max(image.shape) // _ZOOM))
     starts = [range(0, n - side + 1, max(1, side // 2)) for n in image.shape]
     windows = [(slice(y, y + side), slice(x, x + side)) for y in starts[0] for x in starts[1]]
@@ -134,9 +134,9 @@ def outline(axes: Axes, cells: Array, origin: tuple[float, float], **style: Any)
 
 
 def heat_map(axes: Axes, bar: Axes, rho: Array, mask: Array) -> None:
-    """Draw the lags around the mask, each a cell; the mask's cells are outlined.
+    """Draw the correlation at the lags around the mask, with the mask outlined.
 
-    A mask that goes on beyond the measured lags is outlined without an end.
+    The outline of a mask that reaches beyond the measured lags is left open.
     """
     centre = rho.shape[0] // 2
     reach = min(centre, max(5, *(n // 2 + 2 for n in mask.shape)))
@@ -155,7 +155,7 @@ def heat_map(axes: Axes, bar: Axes, rho: Array, mask: Array) -> None:
     )
     axes.text(0, 0, "1", ha="center", va="center", fontsize=9 if reach < 12 else 6, color=INK)
     half = [n // 2 for n in mask.shape]
-    beyond = reach + 1  # a cell more, so that a mask that goes on is not closed at the border
+    beyond = reach + 1  # one cell beyond the axes' limits, which leaves such an outline open
     cells = np.zeros((2 * beyond + 1,) * 2, bool)
     for y, x in np.argwhere(mask) - half:
         if max(abs(y), abs(x)) <= beyond:
@@ -186,7 +186,7 @@ def colour_bar(axes: Axes, bar: Axes) -> None:
 def profile(
     axes: Axes, rho: Array, error: Array | None, hidden: Array, colour: str, label: str
 ) -> None:
-    """Draw a correlation along one axis from lag 0 on; the lags that `hidden` names are shaded."""
+    """Draw a correlation along one axis from lag 0 on, with the lags in `hidden` shaded."""
     lags = np.arange(len(rho))
     for lag in np.flatnonzero(hidden[: len(rho)]):
         axes.axvspan(max(lag - 0.5, 0), lag + 0.5, color=SHADE, lw=0)
@@ -199,6 +199,6 @@ def profile(
 
 
 def along(mask: Array) -> tuple[Array, Array]:
-    """Which lags from 0 on a mask hides along x, and along y."""
+    """Return which lags a mask hides, from 0 on: along x, and along y."""
     y, x = (n // 2 for n in mask.shape)
     return mask[y, x:].astype(bool), mask[y:, x].astype(bool)

@@ -1,4 +1,4 @@
-"""Draws the page of an analysis: where the noise was measured, what it is like, what follows."""
+"""Draws the page about the noise of one channel: where it was measured, and the results."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from napari_autostructn2v.engine.types import Array
 
 _WIDTH, _HEIGHT = 16.0, 9.4  # inches
 _TILES = "#f0a000"  # readable on black and on white
-_LONGEST = 1024  # px of the image that are shown
+_LONGEST = 1024  # px: side of the part of the image that is shown
 _FREQUENCIES = 65
-_WEAKEST = 0.01  # of white noise's power: less is drawn as this
+_WEAKEST = 0.01  # of white noise's power; the colour scale ends here
 _CARDS = 6
 
 
 def noise_page(source: Source, finding: NoiseAnalysis, how: Structure) -> Page:
-    """Draw what was found of one channel; `how` says on what it was measured.
+    """Draw the analysis of one channel; `how` is the setting it was measured with.
 
-    The blocks that were looked at are read again, and nothing else.
+    Only the blocks that were measured are read again.
     """
     (source,) = levelled([source])
     channel = f", channel {finding.channel}" if source.channels > 1 else ""
@@ -67,7 +67,7 @@ def noise_page(source: Source, finding: NoiseAnalysis, how: Structure) -> Page:
 def _measured(
     source: Source, finding: NoiseAnalysis, how: Structure
 ) -> tuple[Spot, FlatTiles | None]:
-    """The part of the image to show, and the tiles that were measured if they are the image's."""
+    """Return the part of the image to show, and the measured tiles if they lie in the image."""
     spot = finding.spots[0]
     if how.mask_source == "region":
         assert how.region is not None
@@ -85,7 +85,7 @@ def _measured(
 def _around(
     region: tuple[int, int, int, int], size: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """A rectangle with the region in its middle, as far as the image goes."""
+    """Return a rectangle around the region, moved or cut to stay within the image."""
     spans = []
     for start, stop, length in zip(region[::2], region[1::2], size, strict=True):
         side = min(_LONGEST, length)
@@ -125,7 +125,7 @@ def _image(
 
 
 def _spectrum(axes: Axes, bar: Axes, noise: Noise) -> None:
-    """Draw the noise's power over that of white noise, in dB, and mark its wave."""
+    """Draw the noise's power relative to white noise, in dB, with its wave marked."""
     lags = noise.rho.shape[0]
     window = np.hanning(lags + 2)[1:-1]
     pad = (_FREQUENCIES - lags % 2 + 1 - lags) // 2
@@ -172,7 +172,7 @@ def _profiles(upper: Axes, lower: Axes, noise: Noise, mask: Array) -> None:
 
 
 def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None, offset: float) -> None:
-    """Draw the variance of each tile over its mean grey value, with the line that was fitted."""
+    """Draw the variance of each tile against its mean grey value, with the fitted line."""
     model = noise.variance
     low, high = model.signal
     top = model.read
@@ -204,13 +204,13 @@ def _variance(axes: Axes, noise: Noise, tiles: FlatTiles | None, offset: float) 
 
 
 def _power(value: float) -> tuple[float, str]:
-    """The power of ten to divide an axis by, and how its label says so."""
+    """Return the power of ten to divide an axis by, and its label."""
     exponent = math.floor(math.log10(value)) if value > 0 else 0
     return (1.0, "") if -3 <= exponent <= 4 else (10.0**exponent, rf" / $10^{{{exponent}}}$")
 
 
 def _cards(page: Page, finding: NoiseAnalysis) -> None:
-    """Write the numbers as a row of cards: a name, a value and what it means."""
+    """Write the figures in a row of cards, each with its name, value and meaning."""
     page.rule(0.35, 8.2, _WIDTH - 0.7)
     room = (_WIDTH - 0.7) / _CARDS
     for number, (name, value, meaning) in enumerate(_numbers(finding)):

@@ -1,4 +1,4 @@
-"""Writes down what a run was: its report, and where its model comes from."""
+"""The report of a run, and the provenance that its model carries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.model.model import TrainedModel
 
-_LONGEST = 255  # of a name: a layer's may be anything
+_LONGEST = 255  # letters of a name; that of a layer can have any length
 
 
 def provenance(
@@ -28,7 +28,7 @@ def provenance(
     start: TrainedModel | None,
     began: float,
 ) -> dict[str, Any]:
-    """Where a model comes from; names, steps and seconds of a start are included."""
+    """Return how a model was trained; what a continued model brought along is included."""
     before = start.provenance if start else {}
     names = [*before.get("sources", []), *(source.name[:_LONGEST] for source in sources)]
     seconds = before.get("seconds", 0.0) + time.monotonic() - began
@@ -61,7 +61,7 @@ def report(
     device: torch.device,
     began: float,
 ) -> dict[str, Any]:
-    """The report of a run; its keys are a public interface (docs/architecture.md)."""
+    """Return the report of a run; its keys are a public interface (docs/architecture.md)."""
     return {
         **analysis.report(findings),
         "trained_mask": model.units[0].mask.tolist() if model.units else [[1]],
@@ -76,7 +76,7 @@ def report(
 
 
 def _quality(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What was judged of the first network, and of each where there are several."""
+    """Return the quality of the first network and, if there are several, of each."""
     judged = [quality for quality in judged if quality]
     if len(judged) < 2:
         return dict(*judged)

@@ -1,4 +1,4 @@
-"""Reads the same bounded part of an image and of its results, for the page of a run."""
+"""Reads the same limited part of an image and of its results, for the page of a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LONGEST = 768  # px
 _TILE = 256  # px
 
 
-def glimpse(
+def middle_crops(
     source: Source, written: Path, model: TrainedModel, result: StageName
 ) -> tuple[Array, dict[StageName, Array]]:
-    """The middle of an image's first plane, and what each stage made of it.
+    """Return the middle of an image's first plane, and of each stage's result, as float64.
 
-    That of the stage `result` is read from the file that was written; those of the others, which
-    were not, are computed again. All are float64, which holds any offset.
+    The result of the stage `result` is read from the file `written`; those of the other stages
+    were not written and are computed again.
     """
     (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
     y, x = slice(y0, y1), slice(x0, x1)
@@ -34,7 +34,7 @@ def glimpse(
     seen = whole.seen(model.waves)
     for stage in model.stages:
         if stage == result:
-            with open_source(written) as file:  # whatever its axes' order, the first plane is it
+            with open_source(written) as file:  # plane 0 comes first in any order of axes
                 results[stage] = file.stored(0, y, x).astype(float)
             continue
         image = np.empty((y1 - y0, x1 - x0))

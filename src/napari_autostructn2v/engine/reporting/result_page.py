@@ -1,4 +1,4 @@
-"""Draws the page of a run: noisy, results and what was taken away, and how far to trust it."""
+"""Draws the page of a run: the noisy image, the results, what was removed, the quality card."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def result_page(
     report: Mapping[str, Any],
     truth: Array | None = None,
 ) -> Page:
-    """Draw the images and a part of each, the noise's correlation, the quality card.
+    """Draw the images with an enlarged part of each, the correlation and the quality card.
 
     Parameters
     ----------
     noisy, results, truth
-        (H, W), all of one shape, on one grey scale; `results` by stage, the last the final one.
-        With `truth` the titles give the PSNR.
+        (H, W), all of one shape and in the same grey values; `results` by stage, the final one
+        last. With `truth` the titles give the PSNR.
     report
-        As a run gives it; what it lacks is left out.
+        The report of a run; items that it lacks are left out.
     """
     quality = report.get("quality") or {}
     trusted = next((s for s in results if s == quality.get("recommended")), list(results)[-1])
@@ -83,13 +83,13 @@ def result_page(
 
 
 def _sentences(report: Mapping[str, Any], quality: Mapping[str, Any]) -> list[str]:
-    """What the noise is, and what the check of the residual found."""
+    """Return the sentences about the noise and about the check of the residual."""
     found = (report.get("noise") or {}, quality.get("check") or {})
     return [part["sentence"] for part in found if part.get("sentence")]
 
 
 def _noise(page: Page, top: float, report: Mapping[str, Any], quality: Mapping[str, Any]) -> None:
-    """Draw the noise's correlation with the mask, and along both axes against the residual's."""
+    """Draw the noise's correlation with the mask, and both axes beside what was removed."""
     rho = np.array(report["autocorrelation"])
     mask = np.array(report.get("trained_mask", report["mask"]), np.uint8)
     heat_map(page.axes(1.0, top, 2.7, 2.7), page.axes(3.77, top, 0.1, 2.7), rho, mask)
@@ -113,7 +113,7 @@ def _noise(page: Page, top: float, report: Mapping[str, Any], quality: Mapping[s
 
 
 class _Table:
-    """A line for each figure of the card, with what it means, and a column for each stage."""
+    """The quality card as a table: a row per figure with its meaning, a column per stage."""
 
     def __init__(
         self, report: Mapping[str, Any], quality: Mapping[str, Any], stages: list[StageName]
@@ -127,7 +127,7 @@ class _Table:
         ]
         trained = {
             stage["name"]: (f"{stage['steps']} steps, {stage['seconds']:.0f} s", "")
-            for stage in reversed(report["stages"])  # of several networks the first counts
+            for stage in reversed(report["stages"])  # of several networks, the first one's
         }
         self._rows.append(("Training", [], trained))
         self.height = sum(0.42 + 0.2 * len(meaning) for _, meaning, _ in self._rows)

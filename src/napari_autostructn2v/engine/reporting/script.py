@@ -1,4 +1,4 @@
-"""Writes a run down as a Python script or as a command line, so that it can be done again."""
+"""Writes a run as a Python script or a shell command that repeats it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_autostructn2v.engine.config import Config
 
-NO_FILE = "PATH/TO/IMAGE.tif"  # stands for an image that is in memory alone
+NO_FILE = "PATH/TO/IMAGE.tif"  # placeholder for an image that is only in memory
 
 _TRAIN = '''\
 """Written by napari-autostructn2v {version}."""
@@ -43,9 +43,9 @@ sink = FileSink(output_paths({output!r}, sources))
 consume(apply(model, sources, sink=sink{options}))
 '''
 
-_OF_RUN = ("budget", "axes", "seed", "device", "dtype", "result")  # what `run` has an option for
+_OF_RUN = ("budget", "axes", "seed", "device", "dtype", "result")  # fields with an option of `run`
 _OF_DENOISE = ("tile", "axes", "device", "dtype", "result")
-_NAMES = {"result": "stage"}  # of options that are called otherwise than the config's fields
+_NAMES = {"result": "stage"}  # options named differently from the config's fields
 
 
 def as_script(
@@ -54,15 +54,14 @@ def as_script(
     output: Path,
     model: Path | None = None,
 ) -> str:
-    """Write a Python script that trains and denoises, or that applies a model.
+    """Return a Python script that trains and denoises, or that applies a model.
 
     Parameters
     ----------
     config
-        Only what differs from the defaults is written; of a model's own settings nothing is.
+        Only differences from the defaults are written; with a model, only settings of inference.
     inputs
-        The images in order; None for one that came from no file: the script says where its path
-        belongs.
+        The images in order; None for one that is only in memory, whose path is left to fill in.
     output
         A .tif or .zarr for one image, a folder for several.
     model
@@ -89,9 +88,9 @@ def as_command(
     output: Path,
     model: Path | None = None,
 ) -> str:
-    """Write the same as one command for a POSIX shell.
+    """Return the same as one command for a POSIX shell.
 
-    What the command line has no option for follows as JSON, read from the standard input.
+    Settings without an option of their own follow as JSON on the standard input.
     """
     chosen = _differences(config)
     images = [_argument(path) for path in inputs]
@@ -136,7 +135,7 @@ def _argument(path: Path | None) -> str:
 
 def _list(inputs: Sequence[Path | None]) -> str:
     lines = [
-        f"    {NO_FILE!r},  # the image came from no file: save it, and put its path here"
+        f"    {NO_FILE!r},  # this image is only in memory: save it and put its path here"
         if path is None
         else f"    {str(path)!r},"
         for path in inputs
