@@ -5,6 +5,8 @@ BIN := .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # Without a display the viewer's tests run on a virtual one, where there is one.
 DISPLAYED = $(if $(DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24"))
+# Several workers, each of one thread; a window's tests don't wait for those of the engine.
+PYTEST = $(DISPLAYED) $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-all lint fuzz napari screenshots clean
 
@@ -22,10 +24,10 @@ demo: .venv/base.stamp
 	$(BIN)/autostructn2v demo -o out
 
 test: lint
-	$(DISPLAYED) $(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(DISPLAYED) $(BIN)/pytest
+	$(PYTEST)
 
 lint: .venv/all.stamp
 	$(BIN)/ruff check

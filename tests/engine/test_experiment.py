@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -27,21 +24,8 @@ SMALL = {
 NAMES = [f"cell{i}" for i in range(7)]  # as many as the split by image takes
 
 
-def cli(folder, line):
-    return subprocess.run(
-        [sys.executable, "-m", "napari_autostructn2v", *line.split()],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        # On a busy machine the spinning threads of several processes starve each other.
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, cli):
     """Keep one run, as `baseline`, and take mask and Stage 1 from it for another, as `next`."""
     folder = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate(NAMES):
@@ -54,7 +38,7 @@ def folder(tmp_path_factory):
         "run cell0.tif -o again.tif --config reuse.json --mask baseline/mask.tif --experiment next",
     ):
         done = cli(folder, line)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
     return folder
 
 
@@ -115,12 +99,12 @@ def test_the_next_run_takes_mask_and_stage_1(folder):
     assert after["trained_mask"] == before["trained_mask"]
 
 
-def test_a_run_that_fails_before_training_leaves_no_folder(tmp_path):
+def test_a_run_that_fails_before_training_leaves_no_folder(tmp_path, cli):
     tifffile.imwrite(tmp_path / "flat.tif", np.zeros((32, 32), np.uint8))
 
     done = cli(tmp_path, "run flat.tif -o out.tif --experiment e")
 
-    assert done.returncode == 2
+    assert done.code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["flat.tif"]
 
 

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
@@ -366,14 +364,6 @@ def test_it_fits_a_narrow_panel(form):
     for section in form.sections.values():
         section.expand()
         assert section.minimumSizeHint().width() <= 275
-
-
-def test_it_brings_no_torch():
-    import subprocess
-
-    module = "napari_autostructn2v.plugin.settings_form.form"
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_tab_goes_through_a_section_in_order(form):
