@@ -11,7 +11,8 @@ import pytest
 import tifffile
 
 from napari_autostructn2v.engine.config import Config
-from napari_autostructn2v.engine.data.sampling import Spot, sample_blocks, spots
+from napari_autostructn2v.engine.data.piece import Piece
+from napari_autostructn2v.engine.data.sampling import sample_blocks, sample_pieces
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import NoiseMeasured
@@ -92,7 +93,7 @@ def test_analysing_a_huge_movie_reads_little_of_it() -> None:
     finding = found(data, "TYX")
     assert finding.verdict.name == "unstructured"
     assert data.read <= 4 * 2**21  # neighbouring frames are looked at too
-    assert set(finding.noise.places[:, 0]) <= set(range(len(finding.spots)))
+    assert set(finding.noise.places[:, 0]) <= set(range(len(finding.blocks)))
 
 
 def test_many_images_share_the_bound() -> None:
@@ -103,24 +104,28 @@ def test_many_images_share_the_bound() -> None:
 
 def test_blocks_are_of_the_channel_and_keep_the_phases_of_a_colour_camera() -> None:
     source = as_source(Huge(10, 3, 5_001, 7_003), "TCYX")
-    chosen = spots(source, 1, np.random.default_rng(0), images=5)
-    assert {source.channel(spot.plane) for spot in chosen} == {1}
-    assert all(start % 2 == 0 for spot in chosen for start, _ in spot.region)
-    whole = spots(as_source(np.zeros((3, 64, 80))), 0, np.random.default_rng(0))
-    assert [spot.region for spot in whole] == [((0, 64), (0, 80))] * 3
+    chosen = sample_pieces(source, 1, np.random.default_rng(0), images=5)
+    assert {piece.channel for piece in chosen} == {1}
+    assert all(start % 2 == 0 for piece in chosen for start, _ in piece.region)
+    whole = sample_pieces(as_source(np.zeros((3, 64, 80))), 0, np.random.default_rng(0))
+    assert [piece.region for piece in whole] == [((0, 64), (0, 80))] * 3
 
 
 def test_few_blocks_come_from_anywhere() -> None:
     source = as_source(Huge(40, 20_000, 20_000), "TYX")
-    chosen = [spot for seed in range(20) for spot in spots(source, 0, np.random.default_rng(seed))]
+    chosen = [
+        piece
+        for seed in range(20)
+        for piece in sample_pieces(source, 0, np.random.default_rng(seed))
+    ]
     assert len(chosen) == 40
-    for places in zip(*((s.plane, s.region[0][0], s.region[1][0]) for s in chosen), strict=True):
+    for places in zip(*((p.plane, p.region[0][0], p.region[1][0]) for p in chosen), strict=True):
         assert len(set(places)) > 8
 
 
 def test_planes_are_spread_over_time() -> None:
-    chosen = spots(as_source(np.zeros((200, 256, 256))), 0, np.random.default_rng(0))
-    planes = [spot.plane for spot in chosen]
+    chosen = sample_pieces(as_source(np.zeros((200, 256, 256))), 0, np.random.default_rng(0))
+    planes = [piece.plane for piece in chosen]
     assert len(planes) == 32
     assert np.ptp(np.diff(planes)) <= 1
     assert (planes[0], planes[-1]) == (0, 199)
@@ -128,7 +133,7 @@ def test_planes_are_spread_over_time() -> None:
 
 def test_the_seed_decides_what_is_read_and_found() -> None:
     image = as_source(Huge(50, 4_000, 4_000), "TYX")
-    one, same, other = (spots(image, 0, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    one, same, other = (sample_pieces(image, 0, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == same != other
     first, second = found(noisy()), found(noisy())
     np.testing.assert_array_equal(first.noise.rho, second.noise.rho)
@@ -195,13 +200,13 @@ def test_frames_are_paired_along_t_whatever_else_there_is(axes: str) -> None:
 
 def test_no_frame_is_in_two_pairs() -> None:
     source = as_source(np.zeros((7, 2, 8, 8)), "TZYX")
-    every = [Spot(plane, ((0, 8), (0, 8))) for plane in range(source.planes)]
-    along_t = [(spot.plane, after) for spot, after in neighbours(source, every, "T")]
-    along_z = [(spot.plane, after) for spot, after in neighbours(source, every, "Z")]
+    every = [Piece(source, plane, ((0, 8), (0, 8))) for plane in range(source.planes)]
+    along_t = [(one.plane, other.plane) for one, other in neighbours(every, "T")]
+    along_z = [(one.plane, other.plane) for one, other in neighbours(every, "Z")]
     assert along_t == [(0, 2), (1, 3), (4, 6), (5, 7)]
     assert along_z == [(0, 1), (2, 3), (4, 5), (6, 7)]
-    assert neighbours(source, every[12:], "T") == []
-    assert neighbours(source, every, "C") == []
+    assert neighbours(every[12:], "T") == []
+    assert neighbours(every, "C") == []
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((256, 256), "YX"), ((4, 256, 256), "ZYX")])

@@ -8,8 +8,8 @@ import torch
 
 from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source, as_source
-from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.training.augment import move, symmetries
 from napari_autostructn2v.engine.training.pool import Pool, validation_pool

@@ -15,10 +15,10 @@ import zarr
 from napari_autostructn2v.engine.config import Network
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import as_source
-from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.inference import predict as module
 from napari_autostructn2v.engine.inference.predict import denoise_plane, predict, run_network
 from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.types import Box
 
 CPU = torch.device("cpu")
 NETWORKS = {
@@ -43,7 +43,7 @@ def network(options: Network) -> UNet:
 def denoise(net: UNet, image: np.ndarray, side: int) -> np.ndarray:
     result = np.full_like(image, -99)
 
-    def read(region: Region) -> np.ndarray:
+    def read(region: Box) -> np.ndarray:
         (y0, y1), (x0, x1) = region
         return image[y0:y1, x0:x1].copy()
 
@@ -66,7 +66,7 @@ def test_tiled_equals_whole(name: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("region", [((13, 70), (31, 98)), ((0, 1), (99, 100)), ((5, 90), (0, 3))])
-def test_a_region_of_a_plane_is_cut_from_the_whole(name: str, region: Region) -> None:
+def test_a_region_of_a_plane_is_cut_from_the_whole(name: str, region: Box) -> None:
     net = network(NETWORKS[name])
     image = np.random.default_rng(0).normal(100, 20, (2, 90, 100)).astype(np.float32)
     source, scale = as_source(image), Normalisation((100.0,), (20.0,))
@@ -133,7 +133,7 @@ def test_stop_ends_before_the_next_tile() -> None:
     stop, done = threading.Event(), 0
     net = network(NETWORKS["plain"])
 
-    def read(region: Region) -> np.ndarray:
+    def read(region: Box) -> np.ndarray:
         (y0, y1), (x0, x1) = region
         return np.zeros((y1 - y0, x1 - x0), np.float32)
 

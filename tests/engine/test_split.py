@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source, as_source
-from napari_autostructn2v.engine.data.split import Piece, split
+from napari_autostructn2v.engine.data.split import split
 
 
 def images(count: int, shape: tuple[int, ...] = (20, 20)) -> list[Source]:

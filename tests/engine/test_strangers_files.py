@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.data import files
 from napari_autostructn2v.engine.data.io.find import find_files
 from napari_autostructn2v.engine.data.io.mark import is_ours
 from napari_autostructn2v.engine.data.opening import find_sources, open_source, open_sources
-from napari_autostructn2v.engine.data.sampling import spots
+from napari_autostructn2v.engine.data.sampling import sample_pieces
 from napari_autostructn2v.engine.data.sink import FileSink
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.errors import InputError
@@ -225,10 +225,10 @@ def test_planes_are_chosen_without_listing_them() -> None:
             raise AssertionError
 
     tracemalloc.start()
-    chosen = spots(as_source(Many()), 0, np.random.default_rng(0))
+    chosen = sample_pieces(as_source(Many()), 0, np.random.default_rng(0))
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
-    assert len({spot.plane for spot in chosen}) == len(chosen) == 512
+    assert len({piece.plane for piece in chosen}) == len(chosen) == 512
 
 
 def image(group: Any, path: str | None = "0", there: bool = True) -> None:

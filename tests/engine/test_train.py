@@ -14,8 +14,8 @@ import torch
 
 from napari_autostructn2v.engine.config import Config, Network, Stage, Training
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import as_source
-from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import consume, run
 from napari_autostructn2v.engine.synthetic import sample

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
-from napari_autostructn2v.engine.data.tiles import Region
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box
+from napari_autostructn2v.engine.types import Place as Place  # it travels with the events
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
@@ -90,18 +90,12 @@ class Progress:
     channel: int | None = None
 
 
-@dataclass(frozen=True)
-class Place:
-    """`region` ((y0, y1), (x0, x1)) of a plane of one of the images results are written for."""
-
-    image: int
-    plane: int
-    region: Region
-
-
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What the network makes of a place so far: (h, w) float32, in grey values."""
+    """What the network makes of a place so far: (h, w) float32, in grey values.
+
+    `place` counts the images that results are written for.
+    """
 
     stage: Phase
     step: int
@@ -157,7 +151,7 @@ class TileDone:
     stage: Phase
     image: int
     plane: int
-    region: Region
+    region: Box
     done: int
     total: int
 

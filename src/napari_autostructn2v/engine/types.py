@@ -1,9 +1,58 @@
-"""Types that every part of the engine speaks of."""
+"""Arrays, and boxes of pixels in two or three dimensions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+Span = tuple[int, int]
+"""The first pixel along an axis, and the one after the last."""
+
+Box = tuple[Span, ...]
+"""A span along each axis: (Y, X) or (Z, Y, X)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """`region` ((y0, y1), (x0, x1)) of a plane of one of several images, told by its number."""
+
+    image: int
+    plane: int
+    region: Box
+
+
+def whole(size: Sequence[int]) -> Box:
+    """The box of everything."""
+    return tuple((0, length) for length in size)
+
+
+def shape_of(box: Box) -> tuple[int, ...]:
+    return tuple(end - start for start, end in box)
+
+
+def slices(box: Box, origin: Box | None = None) -> tuple[slice, ...]:
+    """Index of a box in an array that holds all, or only the box `origin`."""
+    firsts = [0] * len(box) if origin is None else [first for first, _ in origin]
+    return tuple(slice(a - first, b - first) for (a, b), first in zip(box, firsts, strict=True))
+
+
+def covers(outer: Box, inner: Box) -> bool:
+    return all(a <= c and d <= b for (a, b), (c, d) in zip(outer, inner, strict=True))
+
+
+def middle(box: Box, side: int, step: int = 1) -> Box:
+    """The middle of a box, `side` wide at most, that begins a multiple of `step` after the box.
+
+    Example: the middle of (0, 10) with side 4 is (3, 7); with step 2 it is (2, 6).
+    """
+    sides = [min(side, n) for n in shape_of(box)]
+    firsts = [
+        start + (end - start - n) // (2 * step) * step
+        for (start, end), n in zip(box, sides, strict=True)
+    ]
+    return tuple((first, first + n) for first, n in zip(firsts, sides, strict=True))

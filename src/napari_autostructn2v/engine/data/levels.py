@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, middle, slices, whole
 
 _FINE = 0.01  # of the noise: the least that values may be rounded to
 _PLANES, _SIDE = 8, 64  # planes looked at, and px of each
@@ -54,14 +54,14 @@ def _samples(source: Source) -> list[tuple[float, float]]:
     wide = source.dtype.itemsize >= 4 if source.dtype.kind in "ui" else source.dtype.itemsize > 4
     if not wide or source.offset:
         return []
-    y, x = (slice((n - min(n, _SIDE)) // 2, (n + min(n, _SIDE)) // 2) for n in source.size)
+    y, x = slices(middle(whole(source.size), _SIDE))
     found = []
     for plane in np.unique(np.linspace(0, source.planes - 1, _PLANES).astype(int)):
         block = source.stored(int(plane), y, x)
         finite = np.isfinite(block)
         if not finite.any():
             continue
-        level = np.median(block[finite]).item() if block.dtype.kind == "f" else _middle(block)
+        level = np.median(block[finite]).item() if block.dtype.kind == "f" else _median(block)
         rest = np.where(finite, _difference(block, level), np.nan)
         steps = np.concatenate([np.diff(rest, axis=axis).ravel() for axis in (0, 1)])
         steps = np.abs(steps[np.isfinite(steps)])
@@ -72,7 +72,7 @@ def _samples(source: Source) -> list[tuple[float, float]]:
     return found
 
 
-def _middle(block: Array) -> int:
+def _median(block: Array) -> int:
     ordered = np.sort(block, axis=None)
     return int(ordered[len(ordered) // 2])
 

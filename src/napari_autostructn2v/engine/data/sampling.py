@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from napari_autostructn2v.engine.data.defects import measurable
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
 
@@ -22,19 +21,9 @@ _AMONG = 16  # places along each axis; of few blocks not all shall lie in corner
 _SMALLEST, _LARGEST = 1e-15, 1e15  # grey values; their squares are summed in float32
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A rectangle of one plane."""
-
-    plane: int
-    region: Region
-
-    def read(self, source: Source) -> Array:
-        (y0, y1), (x0, x1) = self.region
-        return source.read(self.plane, slice(y0, y1), slice(x0, x1))
-
-
-def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 1) -> list[Spot]:
+def sample_pieces(
+    source: Source, channel: int, rng: np.random.Generator, images: int = 1
+) -> list[Piece]:
     """Choose blocks of one channel: whole planes when small, else random ones.
 
     `images` is how many images share the bound. Blocks begin at even pixels, so that the four
@@ -54,7 +43,7 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
     grid = [(plane, y, x) for plane in among_planes for y in rows for x in columns]
     chosen = sorted(rng.choice(len(grid), min(wanted, len(grid)), replace=False))
     return [
-        Spot(plane, ((y, y + block[0]), (x, x + block[1])))
+        Piece(source, plane, ((y, y + block[0]), (x, x + block[1])))
         for plane, y, x in (grid[i] for i in chosen)
     ]
 
@@ -62,11 +51,11 @@ def spots(source: Source, channel: int, rng: np.random.Generator, images: int = 
 def sample_blocks(
     source: Source, channel: int, rng: np.random.Generator, images: int = 1
 ) -> list[Array]:
-    """Read the blocks that `spots` chooses, less what is no data."""
-    return read_blocks(source, spots(source, channel, rng, images))[0]
+    """Read the blocks that `sample_pieces` chooses, less what is no data."""
+    return read_blocks(sample_pieces(source, channel, rng, images))[0]
 
 
-def read_blocks(source: Source, places: Sequence[Spot]) -> tuple[list[Array], float]:
+def read_blocks(pieces: Sequence[Piece]) -> tuple[list[Array], float]:
     """Read blocks of one channel as `measurable` gives them.
 
     Raises
@@ -74,7 +63,7 @@ def read_blocks(source: Source, places: Sequence[Spot]) -> tuple[list[Array], fl
     InputError
         If there is no noise in any of them.
     """
-    stored = [spot.read(source) for spot in places]
+    stored = [piece.read() for piece in pieces]
     check_measurable(stored)
     blocks, outliers = measurable(stored)
     if not any(np.isfinite(block).any() for block in blocks):

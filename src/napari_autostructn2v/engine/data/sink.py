@@ -13,15 +13,15 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.data.io.file_target import FileTarget
 from napari_autostructn2v.engine.data.io.readers import is_zarr
-from napari_autostructn2v.engine.data.io.target import Region, Target, cast, place
+from napari_autostructn2v.engine.data.io.target import Target, cast, place
 from napari_autostructn2v.engine.data.naming import distinct, file_stem
 from napari_autostructn2v.engine.data.outputs import SUFFIXES, check_outputs, refuse_clashes
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.paths import user_path
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box
 
-__all__ = ["ArraySink", "FileSink", "Region", "Sink", "Target", "cast", "output_paths"]
+__all__ = ["ArraySink", "FileSink", "Sink", "Target", "cast", "output_paths"]
 
 
 class Sink(Protocol):
@@ -75,7 +75,7 @@ class _ArrayTarget:
         self._sink, self._image, self._stage, self._source = sink, image, stage, source
         self._open = True
 
-    def write(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
+    def write(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
         index, values = place(self._source, self.axes, self.array.dtype, plane, region, block)
         self.array[index] = values
 

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.tiles import Region, Span
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Span, whole
 
 _WHOLE = 1 - 1e-6  # of an image, but for rounding: what a share must come to
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A rectangle of one plane of one image."""
-
-    source: Source
-    plane: int
-    region: Region
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        (y0, y1), (x0, x1) = self.region
-        return y1 - y0, x1 - x0
-
-    @property
-    def pixels(self) -> int:
-        return math.prod(self.shape)
-
-    def read(self) -> Array:
-        (y0, y1), (x0, x1) = self.region
-        return self.source.read(self.plane, slice(y0, y1), slice(x0, x1))
 
 
 @dataclass(frozen=True)
@@ -121,7 +98,7 @@ def _by_image(
 
 def _planes(sources: Sequence[Source], channel: int | None) -> list[Piece]:
     return [
-        Piece(source, plane, ((0, source.size[0]), (0, source.size[1])))
+        Piece(source, plane, whole(source.size))
         for source in sources
         for plane in range(source.planes)
         if channel is None or source.channel(plane) == channel
@@ -132,7 +109,7 @@ def _hold_strip(
     piece: Piece, share: float, patch: int, rng: np.random.Generator
 ) -> tuple[Piece, list[Piece]]:
     """Cut a strip of `share` off a random side: a patch wide at least, and two patches stay."""
-    sides = [axis for axis in (0, 1) if piece.shape[axis] >= 3 * patch]
+    sides = [axis for axis, length in enumerate(piece.shape) if length >= 3 * patch]
     if not sides or share == 0:
         return piece, []
     axis = int(rng.choice(sides))
@@ -143,7 +120,7 @@ def _hold_strip(
     held, kept = spans if cut == strip else spans[::-1]
 
     def cropped(span: Span) -> Piece:
-        other = piece.region[1 - axis]
-        return Piece(piece.source, piece.plane, (span, other) if axis == 0 else (other, span))
+        region = (*piece.region[:axis], span, *piece.region[axis + 1 :])
+        return replace(piece, region=region)
 
     return cropped(kept), [cropped(held)]

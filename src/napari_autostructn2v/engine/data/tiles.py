@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
-Span = tuple[int, int]
-Region = tuple[Span, Span]
+from napari_autostructn2v.engine.types import Box, Span, shape_of, slices, whole
 
 
 @dataclass(frozen=True)
 class Tile:
     """`core` is the part of the image this tile yields, `read` what the network must see for it."""
 
-    core: Region
-    read: Region
+    core: Box
+    read: Box
 
     @property
-    def crop(self) -> tuple[slice, slice]:
+    def crop(self) -> tuple[slice, ...]:
         """The core, in coordinates of what was read."""
-        y, x = (
-            slice(core[0] - read[0], core[1] - read[0])
-            for core, read in zip(self.core, self.read, strict=True)
-        )
-        return y, x
+        return slices(self.core, self.read)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) of what is read."""
-        (y0, y1), (x0, x1) = self.read
-        return y1 - y0, x1 - x0
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what is read."""
+        return shape_of(self.read)
 
 
 def tiles(
-    size: tuple[int, int], side: int, halo: int, stride: int, region: Region | None = None
+    size: Sequence[int],
+    side: int | Sequence[int],
+    halo: int | Sequence[int],
+    stride: int | Sequence[int],
+    region: Box | None = None,
 ) -> list[Tile]:
-    """Tiles that cover an image, or a region of it, exactly once, row by row.
+    """Tiles that cover an image, or a region of it, exactly once; the last axis runs fastest.
 
     Parameters
     ----------
     size
-        (height, width) of the image.
+        (height, width) of an image, or (depth, height, width) of a volume.
     side
-        Largest side of a core; rounded down to a multiple of `stride`, at least one.
+        Largest side of a core; rounded down to a multiple of `stride`, at least one. This and
+        what follows may be given for each axis.
     halo
         Radius of the network's receptive field.
     stride
@@ -51,28 +52,47 @@ def tiles(
     Example: size 10, side 4, halo 1, stride 2 along one axis gives cores 0-4, 4-8, 8-10 that
     read 0-6, 2-10, 6-10.
     """
-    spans = region or ((0, size[0]), (0, size[1]))
-    ys, xs = (_cores(span, max(side // stride, 1) * stride) for span in spans)
+    sides, strides = _each(side, size), _each(stride, size)
+    steps = [max(n // m, 1) * m for n, m in zip(sides, strides, strict=True)]
+    return _cut(region or whole(size), steps, size, halo, strides)
+
+
+def halved(
+    tile: Tile, size: Sequence[int], halo: int | Sequence[int], stride: int | Sequence[int]
+) -> list[Tile]:
+    """The same core cut in two along every axis; the tile itself if it can't be cut."""
+    strides = _each(stride, size)
+    halves = [(n + 1) // 2 for n in shape_of(tile.core)]
+    steps = [max(-(-n // m) * m, m) for n, m in zip(halves, strides, strict=True)]
+    return _cut(tile.core, steps, size, halo, strides)
+
+
+def _cut(
+    box: Box,
+    steps: Sequence[int],
+    size: Sequence[int],
+    halo: int | Sequence[int],
+    strides: Sequence[int],
+) -> list[Tile]:
+    """Tiles with cores of so many pixels that cover a box."""
+    along = [
+        [
+            (core, _read(core, length, margin, stride))
+            for start in range(*span, step)
+            for core in [(start, min(start + step, span[1]))]
+        ]
+        for span, step, length, margin, stride in zip(
+            box, steps, size, _each(halo, size), strides, strict=True
+        )
+    ]
     return [
-        Tile((y, x), (_read(y, size[0], halo, stride), _read(x, size[1], halo, stride)))
-        for y in ys
-        for x in xs
+        Tile(tuple(core for core, _ in spans), tuple(read for _, read in spans))
+        for spans in product(*along)
     ]
 
 
-def quarters(tile: Tile, size: tuple[int, int], halo: int, stride: int) -> list[Tile]:
-    """The same core in up to four smaller tiles; the tile itself if it can't be cut."""
-    parts = []
-    for (start, end), length in zip(tile.core, size, strict=True):
-        half = (end - start + 1) // 2
-        half = max(-(-half // stride) * stride, stride)
-        cores = [(a, min(a + half, end)) for a in range(start, end, half)]
-        parts.append([(core, _read(core, length, halo, stride)) for core in cores])
-    return [Tile((y, x), (ry, rx)) for y, ry in parts[0] for x, rx in parts[1]]
-
-
-def _cores(span: Span, side: int) -> list[Span]:
-    return [(start, min(start + side, span[1])) for start in range(*span, side)]
+def _each(value: int | Sequence[int], size: Sequence[int]) -> Sequence[int]:
+    return [value] * len(size) if isinstance(value, int) else value
 
 
 def _read(core: Span, length: int, halo: int, stride: int) -> Span:

@@ -7,7 +7,7 @@ how good the result is should be told on parts that were not trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,17 @@ import torch
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.normalise import Normalisation
-from napari_autostructn2v.engine.data.sampling import Spot, spots
+from napari_autostructn2v.engine.data.piece import Piece
+from napari_autostructn2v.engine.data.sampling import sample_pieces
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.split import Piece, split
+from napari_autostructn2v.engine.data.split import split
 from napari_autostructn2v.engine.evaluation.quality import Card, Name, assess, meaning, recommend
 from napari_autostructn2v.engine.evaluation.residual import Check, check
 from napari_autostructn2v.engine.inference.predict import on_device, run_block
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis, neighbours
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.noise import Noise
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, middle, slices, whole
 
 _SIDE = 256  # px
 _LEAST_SIDE = 16  # px: on less nothing can be told
@@ -51,15 +52,15 @@ class Judge:
     def check(self, network: UNet, mask: Array) -> Check:
         """Compare what a network takes away with the measured noise."""
         rng = np.random.default_rng(self.config.seed)
-        places = [(source, _middle(spot)) for source, spot in self._anywhere(rng)]
-        seen = [spot.read(source) for source, spot in places]
+        pieces = [_middle(piece) for piece in self._anywhere(rng)]
+        seen = [piece.read() for piece in pieces]
         denoised = [
-            self._denoiser(network, source.channel(spot.plane))(block)
-            for (source, spot), block in zip(places, seen, strict=True)
+            self._denoiser(network, piece.channel)(block)
+            for piece, block in zip(pieces, seen, strict=True)
         ]
         patch = self.config.stage2.patch_size
         return check(
-            _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(places)
+            _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(pieces)
         )
 
     def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
@@ -102,11 +103,11 @@ class Judge:
             cards[name] = assess(denoise, blocks, noise, rng, repeats, noises)
         return cards
 
-    def _noises(self, places: Sequence[tuple[Source, Spot]]) -> list[Noise]:
-        """The noise of the image and channel that each place is of."""
+    def _noises(self, pieces: Sequence[Piece]) -> list[Noise]:
+        """The noise of the image and channel that each piece is of."""
         return [
-            self.finding.noise_of(self.sources.index(source), source.channel(spot.plane))
-            for source, spot in places
+            self.finding.noise_of(self.sources.index(piece.source), piece.channel)
+            for piece in pieces
         ]
 
     def _denoiser(self, network: UNet, channel: int) -> Callable[[Array], Array]:
@@ -119,13 +120,13 @@ class Judge:
 
         return denoise
 
-    def _anywhere(self, rng: np.random.Generator) -> list[tuple[Source, Spot]]:
+    def _anywhere(self, rng: np.random.Generator) -> list[Piece]:
         found = [
-            (source, spot)
+            piece
             for source in self.sources
             for channel in range(source.channels)
             if self.channel in (None, channel)
-            for spot in spots(source, channel, rng, images=len(self.sources))
+            for piece in sample_pieces(source, channel, rng, images=len(self.sources))
         ]
         order = rng.permutation(len(found))[:_CHECKED]
         return [found[i] for i in sorted(order)]
@@ -137,18 +138,17 @@ class Judge:
         wanted = [
             piece
             for piece in pieces
-            if piece.source.channel(piece.plane) == self.finding.channel
-            and min(piece.shape) >= _LEAST_SIDE
+            if piece.channel == self.finding.channel and min(piece.shape) >= _LEAST_SIDE
         ]
         order = np.random.default_rng(self.config.seed).permutation(len(wanted))[:_HELD]
-        chosen = [(wanted[i].source, _middle(_spot(wanted[i]))) for i in sorted(order)]
+        chosen = [_middle(wanted[i]) for i in sorted(order)]
         again: list[Array] = []
         if self.config.structure.mask_source == "frames":
-            pairs = [(source, neighbours(source, [spot], "T")) for source, spot in chosen]
-            if all(pair for _, pair in pairs):
-                chosen = [(source, pair[0][0]) for source, pair in pairs]
-                again = [Spot(pair[0][1], pair[0][0].region).read(source) for source, pair in pairs]
-        blocks = _data([spot.read(source) for source, spot in chosen])
+            pairs = [neighbours([piece], "T") for piece in chosen]
+            if all(pairs):
+                chosen = [pair[0][0] for pair in pairs]
+                again = [pair[0][1].read() for pair in pairs]
+        blocks = _data([piece.read() for piece in chosen])
         return blocks, [again] if again else [], self._noises(chosen)
 
 
@@ -157,21 +157,11 @@ def _data(blocks: Sequence[Array]) -> list[Array]:
     return [block for each in blocks for block in measurable([each])[0]]
 
 
-def _spot(piece: Piece) -> Spot:
-    return Spot(piece.plane, piece.region)
-
-
 def _centre(block: Array, side: int) -> Array:
     """The middle of a block, `side` wide at most."""
-    cut = tuple(slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in block.shape)
-    return block[cut]
+    return block[slices(middle(whole(block.shape), side))]
 
 
-def _middle(spot: Spot) -> Spot:
-    """The middle of a spot, `_SIDE` wide at most."""
-    region = []
-    for start, end in spot.region:
-        size = min(_SIDE, end - start)
-        first = start + (end - start - size) // 4 * 2
-        region.append((first, first + size))
-    return Spot(spot.plane, (region[0], region[1]))
+def _middle(piece: Piece) -> Piece:
+    """The middle of a piece, `_SIDE` wide at most; it begins at an even pixel of the piece."""
+    return replace(piece, region=middle(piece.region, _SIDE, step=2))

@@ -15,12 +15,11 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.sampling import sample_blocks
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import TrainedModel
 from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box, slices
 
 _BULK = 5, 95  # percent: where most pixels of an image lie
 _AWAY = 10.0  # standard deviations of the images trained on
@@ -103,7 +102,7 @@ class Clipping:
         self._seen = 0
         self._lost = [0, 0]  # below, above
 
-    def look(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
+    def look(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
         """Count in a (Y, X) block of the result."""
         if self._dtype.kind not in "ui":
             return
@@ -111,7 +110,7 @@ class Clipping:
         low, high = self._ends
         for end, lost in enumerate((block < low - self._margin, block > high + self._margin)):
             if np.count_nonzero(lost) > _FEW * block.size:
-                image = self._source.read(plane, *(slice(*span) for span in region))
+                image = self._source.read(plane, *slices(region))
                 inside = image > low if end == 0 else image < high
                 self._lost[end] += int(np.count_nonzero(lost & inside))
 

@@ -13,14 +13,13 @@ import numpy as np
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import Defects
 from napari_autostructn2v.engine.data.levels import levelled
-from napari_autostructn2v.engine.data.sampling import read_blocks, spots
+from napari_autostructn2v.engine.data.sampling import read_blocks, sample_pieces
 from napari_autostructn2v.engine.data.source import Source, View
-from napari_autostructn2v.engine.data.tiles import Region
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.analysis import nothing_to_measure
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box, middle, slices, whole
 
 _HALO = 2  # px: as far as a pixel's neighbours are looked at
 _SHARED = 4  # a defect that matters is seen in a quarter of what noise is measured on
@@ -55,7 +54,7 @@ class Mended:
         for channel in range(self.level.channels):
             rng = np.random.default_rng(channel)
             try:
-                read_blocks(self.level, spots(self.level, channel, rng, _SHARED))
+                read_blocks(sample_pieces(self.level, channel, rng, _SHARED))
             except InputError as error:
                 found[channel] = str(error)
         return found
@@ -63,19 +62,18 @@ class Mended:
     def defects(self, channel: int) -> Defects:
         if channel not in self._defects:
             rng = np.random.default_rng(channel)
-            places = spots(self.level, channel, rng, _SHARED)
-            blocks = [spot.read(self.level) for spot in places]
-            self._defects[channel] = Defects.of(blocks)
+            pieces = sample_pieces(self.level, channel, rng, _SHARED)
+            self._defects[channel] = Defects.of([piece.read() for piece in pieces])
         return self._defects[channel]
 
     def blank(self, plane: int) -> bool:
         """Whether a plane has one value all over, or none."""
         if plane not in self._blank:
             height, width = self.level.size
-            y, x = (slice((n - min(n, _GLANCE)) // 2, (n + _GLANCE) // 2) for n in (height, width))
+            glance = slices(middle(whole(self.level.size), _GLANCE))
             strips = (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
             parts = (self.level.read(plane, strip, slice(width)) for strip in strips)
-            known = _values(self.level.read(plane, y, x))
+            known = _values(self.level.read(plane, *glance))
             blank = len(known) <= 1
             while blank and (part := next(parts, None)) is not None:
                 known = np.union1d(known, _values(part))
@@ -83,11 +81,11 @@ class Mended:
             self._blank[plane] = blank
         return self._blank[plane]
 
-    def restored(self, plane: int, region: Region, result: Array, outliers: bool) -> Array:
+    def restored(self, plane: int, region: Box, result: Array, outliers: bool) -> Array:
         """The result of a region with what is no data as it was, and with `outliers` those too."""
         if not (self.blank(plane) or self.defects(self.level.channel(plane)).any):
             return result
-        y, x = (slice(*span) for span in region)
+        y, x = slices(region)
         raw, seen = self.level.read(plane, y, x), self._mended.read(plane, y, x)
         kept = np.isfinite(raw) & (raw != seen)
         if not outliers:

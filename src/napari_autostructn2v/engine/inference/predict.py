@@ -14,11 +14,11 @@ from torch import Tensor
 
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.tiles import Region, Tile, quarters, tiles
+from napari_autostructn2v.engine.data.tiles import Tile, halved, tiles
 from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box, slices
 
 # Activations alive at once where a U-Net is widest, at its first level, in multiples of its
 # features: upsampled 2, skip 1, joined 3, result 1, and 1 for the skips of all deeper levels.
@@ -63,13 +63,13 @@ def _fitting(network: UNet, budget: int) -> int:
 
 def predict(
     network: UNet,
-    read: Callable[[Region], Array],
+    read: Callable[[Box], Array],
     size: tuple[int, int],
     side: int,
     device: torch.device,
     stop: Stop | None = None,
-    region: Region | None = None,
-) -> Iterator[tuple[Region, Array, int]]:
+    region: Box | None = None,
+) -> Iterator[tuple[Box, Array, int]]:
     """Denoise one plane, or a region of it.
 
     Parameters
@@ -86,7 +86,7 @@ def predict(
     region, block, left
         A tile's place, its result (NaN where the input was), and how many tiles are left. Tiles
         fit together to the result for the whole plane, to float rounding. Where memory runs out
-        the tile is cut in four and the run goes on.
+        the tile is cut into smaller ones and the run goes on.
     """
     todo = tiles(size, side, network.reach, network.stride, region)[::-1]
     while todo and not (stop is not None and stop.is_set()):
@@ -94,11 +94,11 @@ def predict(
         try:
             block = _predict_tile(network, read, tile, device)
         except (RuntimeError, MemoryError) as error:
-            parts = quarters(tile, size, network.reach, network.stride)
+            parts = halved(tile, size, network.reach, network.stride)
             if not is_out_of_memory(error) or len(parts) == 1:
                 raise
             # The other tiles are as large: cut them all, this one's parts first.
-            rest = [quarters(t, size, network.reach, network.stride) for t in todo]
+            rest = [halved(t, size, network.reach, network.stride) for t in todo]
             todo = [part for cut in [*rest, parts] for part in reversed(cut)]
             continue
         yield tile.core, block, len(todo)
@@ -112,8 +112,8 @@ def denoise_plane(
     side: int,
     device: torch.device,
     stop: Stop | None = None,
-    region: Region | None = None,
-) -> Iterator[tuple[Region, Array, int]]:
+    region: Box | None = None,
+) -> Iterator[tuple[Box, Array, int]]:
     """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values.
 
     They are float32, or float64 where the image has an offset that float32 can't hold.
@@ -121,9 +121,8 @@ def denoise_plane(
     channel = source.channel(plane)
     normalisation = replace(normalisation, offset=source.offset)
 
-    def read(region: Region) -> Array:
-        (y0, y1), (x0, x1) = region
-        return normalisation.apply(source.read(plane, slice(y0, y1), slice(x0, x1)), channel)
+    def read(region: Box) -> Array:
+        return normalisation.apply(source.read(plane, *slices(region)), channel)
 
     for core, block, left in predict(network, read, source.size, side, device, stop, region):
         result = normalisation.undo(block, channel)
@@ -136,7 +135,7 @@ def on_device(network: UNet, device: torch.device) -> UNet:
 
 
 def _predict_tile(
-    network: UNet, read: Callable[[Region], Array], tile: Tile, device: torch.device
+    network: UNet, read: Callable[[Box], Array], tile: Tile, device: torch.device
 ) -> Array:
     cut: Array = run_block(network, read(tile.read), device)[tile.crop]
     return cut

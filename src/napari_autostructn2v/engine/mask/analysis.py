@@ -13,7 +13,8 @@ from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.opening import open_source
-from napari_autostructn2v.engine.data.sampling import Spot, read_blocks, sample_blocks, spots
+from napari_autostructn2v.engine.data.piece import Piece
+from napari_autostructn2v.engine.data.sampling import read_blocks, sample_blocks, sample_pieces
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.labels import listed
@@ -30,7 +31,7 @@ from napari_autostructn2v.engine.noise.measure import (
 )
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.pooling import pooled
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box, Place
 
 _PAIRS = 4  # of planes
 _NAMED = 3  # images, in a sentence
@@ -43,8 +44,8 @@ class NoiseAnalysis:
 
     Attributes
     ----------
-    spots
-        The blocks that were looked at; `noise.places` counts in them.
+    blocks
+        What was looked at; `noise.places` counts in it.
     between
         Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
         a pattern fixed in time, or a volume that was resampled.
@@ -62,7 +63,7 @@ class NoiseAnalysis:
     noise: Noise
     verdict: Verdict
     mask: Array
-    spots: tuple[Spot, ...] = ()
+    blocks: tuple[Place, ...] = ()
     between: Mapping[str, float] = field(default_factory=dict)
     outliers: float = 0.0
     offset: float = 0.0
@@ -154,21 +155,22 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[NoiseAnalysis
         (source,) = levelled([whole])
         for channel in range(source.channels):
             rng = np.random.default_rng((config.seed, image, channel))
-            places = spots(source, channel, rng)
+            pieces = sample_pieces(source, channel, rng)
+            places = tuple(Place(image, piece.plane, piece.region) for piece in pieces)
             try:
-                blocks, outliers = read_blocks(source, places)
+                blocks, outliers = read_blocks(pieces)
             except InputError as error:
                 without[source.name] = str(error)
                 if len(sources) > 1 or source.channels > 1:
-                    yield _blank(image, channel, source.name, str(error), tuple(places), config)
+                    yield _blank(image, channel, source.name, str(error), places, config)
                 continue
             measured = True
-            noise = _measure(source, places, blocks, config.structure)
+            noise = _measure(source, pieces, blocks, config.structure)
             finding = _finding(noise, blocks, config, image, channel, source.name)
-            between = {} if noise.doubt > 1 else _between(source, places)
+            between = {} if noise.doubt > 1 else _between(pieces)
             yield replace(
                 finding,
-                spots=tuple(places),
+                blocks=places,
                 between=between,
                 outliers=outliers,
                 offset=source.offset,
@@ -187,7 +189,7 @@ def nothing_to_measure(reasons: Mapping[str, str]) -> str:
 
 
 def _blank(
-    image: int, channel: int, name: str, why: str, places: tuple[Spot, ...], config: Config
+    image: int, channel: int, name: str, why: str, places: tuple[Place, ...], config: Config
 ) -> NoiseAnalysis:
     verdict = Verdict("no data", f"{why[0].upper()}{why[1:]}.", 0.0, 0.0)
     noise = no_noise(config.structure.max_lag)
@@ -195,7 +197,7 @@ def _blank(
 
 
 def _measure(
-    source: Source, places: Sequence[Spot], blocks: Sequence[Array], how: Structure
+    source: Source, pieces: Sequence[Piece], blocks: Sequence[Array], how: Structure
 ) -> Noise:
     """Measure the noise on what the config says; a mask that is given does not change that."""
     if how.mask_source == "region":
@@ -206,8 +208,8 @@ def _measure(
                 f"region {how.region} is not inside image {source.name} of {source.size[0]} x "
                 f"{source.size[1]} px"
             )
-        planes = sorted({spot.plane for spot in places})
-        empty, _ = read_blocks(source, [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes])
+        planes = sorted({piece.plane for piece in pieces})
+        empty, _ = read_blocks([Piece(source, plane, ((y0, y1), (x0, x1))) for plane in planes])
         return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "dark":
         assert how.dark_file is not None
@@ -216,43 +218,43 @@ def _measure(
             empty = sample_blocks(level, 0, np.random.default_rng(0))
             return measure_empty(empty, blocks, how.max_lag)
     if how.mask_source == "frames":
-        found = neighbours(source, places, "T")
+        found = neighbours(pieces, "T")
         if not found:
             raise InputError(
                 f"image {source.name} with axes {source.axes} has no two frames along T; "
                 "mask_source = frames needs repeats of one scene"
             )
-        frames, _ = read_blocks(source, [spot for spot, _ in found])
-        others, _ = read_blocks(source, [replace(spot, plane=after) for spot, after in found])
+        frames, others = (read_blocks(frame)[0] for frame in zip(*found, strict=True))
         return measure_repeats(list(zip(frames, others, strict=True)), how.max_lag)
     return measure(blocks, how.max_lag)
 
 
-def neighbours(source: Source, spots: Sequence[Spot], axis: str) -> list[tuple[Spot, int]]:
-    """Spots, each with the next plane along an axis; no plane is in two pairs."""
+def neighbours(pieces: Sequence[Piece], axis: str) -> list[tuple[Piece, Piece]]:
+    """Pieces of one image, each with the next plane along an axis; no plane is in two pairs."""
+    source = pieces[0].source
     if axis not in source.axes:
         return []
     outer = [letter for letter in source.axes if letter not in "YX"]
     lengths = [source.shape[source.axes.index(letter)] for letter in outer]
     length = lengths[outer.index(axis)]
     stride = math.prod(lengths[outer.index(axis) + 1 :])  # the last axis runs fastest
-    pairs = {}
-    for spot in spots:
-        position = spot.plane // stride % length
+    pairs: dict[tuple[int, Box], tuple[Piece, Piece]] = {}
+    for piece in pieces:
+        position = piece.plane // stride % length
         if (first := position // 2 * 2) + 1 < length:
-            plane = spot.plane - (position - first) * stride
-            pairs[plane, spot.region] = (replace(spot, plane=plane), plane + stride)
+            plane = piece.plane - (position - first) * stride
+            here, next_to_it = (replace(piece, plane=p) for p in (plane, plane + stride))
+            pairs[plane, piece.region] = here, next_to_it
     return list(pairs.values())[:_PAIRS]
 
 
-def _between(source: Source, spots: Sequence[Spot]) -> dict[str, float]:
+def _between(pieces: Sequence[Piece]) -> dict[str, float]:
     """Correlation of the noise in flat tiles with the next plane's, along T and Z."""
     found = {}
     for axis in "TZ":
         values: list[float] = []
-        for spot, after in neighbours(source, spots, axis):
-            pair = [spot, replace(spot, plane=after)]
-            blocks, _ = measurable([spot.read(source) for spot in pair])
+        for pair in neighbours(pieces, axis):
+            blocks, _ = measurable([piece.read() for piece in pair])
             values += _repeating(*map(Surface.of, blocks))
         if values:
             found[axis] = float(np.median(values))

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from napari_autostructn2v.engine.config import Structure
 from napari_autostructn2v.engine.data.levels import levelled
-from napari_autostructn2v.engine.data.sampling import Spot, read_blocks
+from napari_autostructn2v.engine.data.piece import Piece
+from napari_autostructn2v.engine.data.sampling import read_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.labels import mask_words
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
@@ -33,7 +34,7 @@ from napari_autostructn2v.engine.reporting.figure import (
     profile,
     show,
 )
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box
 
 _WIDTH, _HEIGHT = 16.0, 9.4  # inches
 _TILES = "#f0a000"  # readable on black and on white
@@ -52,8 +53,8 @@ def noise_page(source: Source, finding: NoiseAnalysis, how: Structure) -> Page:
     channel = f", channel {finding.channel}" if source.channels > 1 else ""
     title = f"Noise of {finding.name}{channel}: {finding.verdict.name}"
     page = Page(_WIDTH, _HEIGHT, title, [finding.verdict.sentence, *finding.remarks()])
-    spot, tiles = _measured(source, finding, how)
-    _image(page.axes(0.35, 0.45, 7.1, 7.1), source, finding, spot, tiles, how)
+    shown, tiles = _measured(source, finding, how)
+    _image(page.axes(0.35, 0.45, 7.1, 7.1), shown, tiles, how)
     _cards(page, finding)
 
     noise, mask = finding.noise, finding.mask
@@ -66,46 +67,42 @@ def noise_page(source: Source, finding: NoiseAnalysis, how: Structure) -> Page:
 
 def _measured(
     source: Source, finding: NoiseAnalysis, how: Structure
-) -> tuple[Spot, FlatTiles | None]:
+) -> tuple[Piece, FlatTiles | None]:
     """Return the part of the image to show, and the measured tiles if they lie in the image."""
-    spot = finding.spots[0]
+    pieces = [Piece(source, place.plane, place.region) for place in finding.blocks]
     if how.mask_source == "region":
         assert how.region is not None
-        planes = sorted({spot.plane for spot in finding.spots})
+        planes = sorted({piece.plane for piece in pieces})
         y0, y1, x0, x1 = how.region
-        spots = [Spot(plane, ((y0, y1), (x0, x1))) for plane in planes]
-        tiles = all_tiles([Surface.of(block) for block in read_blocks(source, spots)[0]])
-        return Spot(planes[0], _around(how.region, source.size)), tiles
+        empty = [Piece(source, plane, ((y0, y1), (x0, x1))) for plane in planes]
+        tiles = all_tiles([Surface.of(block) for block in read_blocks(empty)[0]])
+        return Piece(source, planes[0], _around(how.region, source.size)), tiles
     if how.mask_source in ("dark", "frames"):
-        return spot, None
-    blocks, _ = read_blocks(source, finding.spots)
-    return spot, flat_tiles([Surface.of(block) for block in blocks])
+        return pieces[0], None
+    blocks, _ = read_blocks(pieces)
+    return pieces[0], flat_tiles([Surface.of(block) for block in blocks])
 
 
-def _around(
-    region: tuple[int, int, int, int], size: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def _around(region: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
     """Return a rectangle around the region, moved or cut to stay within the image."""
     spans = []
     for start, stop, length in zip(region[::2], region[1::2], size, strict=True):
         side = min(_LONGEST, length)
         first = min(max((start + stop - side) // 2, 0), length - side)
         spans.append((first, first + side))
-    return spans[0], spans[1]
+    return tuple(spans)
 
 
 def _image(
     axes: Axes,
-    source: Source,
-    finding: NoiseAnalysis,
-    spot: Spot,
+    shown: Piece,
     tiles: FlatTiles | None,
     how: Structure,
 ) -> None:
-    image = spot.read(source)
-    (y0, y1), (x0, x1) = spot.region
-    size = f"{y1 - y0} x {x1 - x0} px"
-    what = f"The image, {size}" if (y1 - y0, x1 - x0) == source.size else f"A block of {size}"
+    image = shown.read()
+    (y0, _), (x0, _) = shown.region
+    size = "{} x {} px".format(*shown.shape)
+    what = f"The image, {size}" if shown.shape == shown.source.size else f"A block of {size}"
     note = {
         "region": "outlined: the empty region that was measured",
         "dark": f"the noise was measured on {how.dark_file and how.dark_file.name}",

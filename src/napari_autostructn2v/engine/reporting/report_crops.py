@@ -13,7 +13,7 @@ from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.inference.mended import mended
 from napari_autostructn2v.engine.inference.predict import denoise_plane
 from napari_autostructn2v.engine.model.model import TrainedModel
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, middle, shape_of, slices, whole
 
 _LONGEST = 768  # px
 _TILE = 256  # px
@@ -27,17 +27,17 @@ def middle_crops(
     The result of the stage `result` is read from the file `written`; those of the other stages
     were not written and are computed again.
     """
-    (y0, y1), (x0, x1) = region = (_middle(source.size[0]), _middle(source.size[1]))
-    y, x = slice(y0, y1), slice(x0, x1)
+    region = middle(whole(source.size), _LONGEST)
+    y, x = slices(region)
     results: dict[StageName, Array] = {}
-    (whole,) = mended([source])
-    seen = whole.seen(model.waves)
+    (mending,) = mended([source])
+    seen = mending.seen(model.waves)
     for stage in model.stages:
         if stage == result:
             with open_source(written) as file:  # plane 0 comes first in any order of axes
                 results[stage] = file.stored(0, y, x).astype(float)
             continue
-        image = np.empty((y1 - y0, x1 - x0))
+        image = np.empty(shape_of(region))
         network = model.unit(source.channel(0)).network(stage)
         for part, block, _ in denoise_plane(
             network,
@@ -48,13 +48,8 @@ def middle_crops(
             torch.device("cpu"),
             region=region,
         ):
-            (top, bottom), (left, right) = part
-            block = whole.restored(0, part, block, not model.config.replace_outliers)
-            image[top - y0 : bottom - y0, left - x0 : right - x0] = block
+            image[slices(part, region)] = mending.restored(
+                0, part, block, not model.config.replace_outliers
+            )
         results[stage] = image
     return source.stored(0, y, x).astype(float), results
-
-
-def _middle(length: int) -> tuple[int, int]:
-    start = max(length - _LONGEST, 0) // 2
-    return start, min(length, start + _LONGEST)

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from napari_autostructn2v.engine.config import Stage
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.roi import Interest
-from napari_autostructn2v.engine.data.sampling import spots
+from napari_autostructn2v.engine.data.sampling import sample_pieces
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.split import Piece
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
 
@@ -162,7 +162,7 @@ class Pool:
 
     def _read(self, piece: Piece) -> _Block:
         """Read a piece, as large as a patch at least: NaN is added to smaller ones."""
-        channel = piece.source.channel(piece.plane)
+        channel = piece.channel
         block = self._normalisation.apply(piece.read(), channel)
         pixels = np.where(np.isfinite(block), block, np.float32(np.nan)).astype(np.float32)
         margin = [(0, max(m - n, 0)) for n, m in zip(pixels.shape, self.shape, strict=True)]
@@ -178,11 +178,11 @@ class Pool:
     def _find_interests(self, pieces: Sequence[Piece]) -> dict[tuple[Source, int], Interest]:
         """The region of interest of each channel of each image, from a sample of it."""
         found = {}
-        wanted = {(piece.source, piece.source.channel(piece.plane)): None for piece in pieces}
+        wanted = {(piece.source, piece.channel): None for piece in pieces}
         images = len({source for source, _ in wanted})
         for source, channel in wanted:
-            places = spots(source, channel, np.random.default_rng(channel), images)
-            normalised = [self._normalisation.apply(s.read(source), channel) for s in places]
+            pieces = sample_pieces(source, channel, np.random.default_rng(channel), images)
+            normalised = [self._normalisation.apply(piece.read(), channel) for piece in pieces]
             found[source, channel] = Interest.of(normalised, self._stage)
         return found
 
@@ -242,4 +242,4 @@ def _random_blocks(
             size = min(length, end - start)
             origin = start + int(rng.integers(end - start - size + 1))
             region.append((origin, origin + size))
-        yield Piece(piece.source, piece.plane, (region[0], region[1]))
+        yield replace(piece, region=tuple(region))

@@ -16,10 +16,10 @@ from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.data.tiles import Span
 from napari_autostructn2v.engine.events import Place, Stop
 from napari_autostructn2v.engine.inference.predict import denoise_plane
 from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.types import Box, middle, shape_of, slices
 
 _FIRST = 10  # steps of a stage before there is anything to see
 _EVERY = 2.0  # seconds between the beginnings of two previews, at least
@@ -64,26 +64,21 @@ class Previewer:
         self, stage: StageName, step: int, network: UNet, place: Place, source: Source
     ) -> events.Preview | None:
         """Denoise the middle of a place; None if it lies outside the image, or after a stop."""
-        spans = [_middle(span, n) for span, n in zip(place.region, source.size, strict=True)]
-        (y0, y1), (x0, x1) = spans
-        if y1 <= y0 or x1 <= x0:
+        inside: Box = tuple(
+            (max(start, 0), min(end, n))
+            for (start, end), n in zip(place.region, source.size, strict=True)
+        )
+        if min(shape_of(inside)) <= 0:
             return None
+        region, missing = middle(inside, _SIDE), 1
         dtype = np.float64 if source.offset else np.float32
-        image: npt.NDArray[Any] = np.empty((y1 - y0, x1 - x0), dtype)
-        region, missing = ((y0, y1), (x0, x1)), 1
-        for (y, x), block, left in denoise_plane(
+        image: npt.NDArray[Any] = np.empty(shape_of(region), dtype)
+        for part, block, left in denoise_plane(
             network, source, place.plane, self.normalisation, _TILE, self.device, self.stop, region
         ):
-            image[y[0] - y0 : y[1] - y0, x[0] - x0 : x[1] - x0] = block
+            image[slices(part, region)] = block
             missing = left
         if missing:
             return None
         shown = Place(place.image, place.plane, region)
         return events.Preview(stage, step, events.read_only(image), shown)
-
-
-def _middle(span: Span, length: int) -> Span:
-    """The part of a span that lies in the image, cut to the longest side around its centre."""
-    start, end = max(span[0], 0), min(span[1], length)
-    start += max(end - start - _SIDE, 0) // 2
-    return start, min(end, start + _SIDE)

@@ -18,12 +18,13 @@ import psutil
 from qtpy.QtCore import QThreadPool
 
 from napari_autostructn2v.engine.data.io.file_target import FileTarget
-from napari_autostructn2v.engine.data.io.target import Region, place
+from napari_autostructn2v.engine.data.io.target import place
 from napari_autostructn2v.engine.data.naming import file_stem
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Phase
 from napari_autostructn2v.engine.labels import STAGE_TITLES
+from napari_autostructn2v.engine.types import Box
 from napari_autostructn2v.plugin.layers.ondemand import Turned
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class LayerTarget:
             array = Turned(array, [self.axes.index(axis) for axis in axes])
         return [array, *self._copies]
 
-    def write(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
+    def write(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
         if self.file is not None:
             self.file.write(plane, region, block)
         if self._copies:

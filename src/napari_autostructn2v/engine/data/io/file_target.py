@@ -18,10 +18,11 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.data.files import free_name, hidden, remove, replace
 from napari_autostructn2v.engine.data.io.ome_zarr import ZarrStorage
 from napari_autostructn2v.engine.data.io.storage import Storage
-from napari_autostructn2v.engine.data.io.target import Region, place
+from napari_autostructn2v.engine.data.io.target import place
 from napari_autostructn2v.engine.data.io.tiff import TiffStorage
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.types import Box
 
 
 class FileTarget:
@@ -62,7 +63,7 @@ class FileTarget:
     def array(self) -> Any:
         return self._storage.array
 
-    def write(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
+    def write(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
         if not self._open:
             raise ValueError(f"{self.path} is complete")
         index, values = place(self._source, self.axes, self._dtype, plane, region, block)

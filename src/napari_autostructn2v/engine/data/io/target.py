@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.types import Array
-
-Region = tuple[tuple[int, int], tuple[int, int]]
+from napari_autostructn2v.engine.types import Array, Box, shape_of, slices
 
 
 class Target(Protocol):
@@ -26,7 +24,7 @@ class Target(Protocol):
     @property
     def array(self) -> Any: ...
 
-    def write(self, plane: int, region: Region, block: npt.NDArray[np.float32]) -> None:
+    def write(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
         """Write a (Y, X) block; integer types are rounded half to even, saturated, NaN is 0."""
 
     def commit(self) -> None:
@@ -59,14 +57,13 @@ def place(
     axes: str,
     dtype: npt.DTypeLike,
     plane: int,
-    region: Region,
+    region: Box,
     block: npt.NDArray[np.float32],
 ) -> tuple[tuple[int | slice, ...], Array]:
     """Give index and values of a (Y, X) block for an array of `dtype` whose axes are `axes`."""
-    (y0, y1), (x0, x1) = region
-    if block.shape != (y1 - y0, x1 - x0):
+    if block.shape != shape_of(region):
         raise ValueError(f"block of shape {block.shape} for region {region}")
-    where = dict(zip(source.axes, source.index(plane, slice(y0, y1), slice(x0, x1)), strict=True))
+    where = dict(zip(source.axes, source.index(plane, *slices(region)), strict=True))
     values = cast(block, dtype)
     flipped = axes.index("X") < axes.index("Y")
     return tuple(where[axis] for axis in axes), values.T if flipped else values
