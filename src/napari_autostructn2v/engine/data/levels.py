@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def levelled(sources: Sequence[Source]) -> list[Source]:
                     f"{noise:.2g}, which cannot be told beside an offset of {offset:.10g}; "
                     "subtract the offset from the image, or denoise it by itself"
                 )
-    return [source.through(_Less(source, offset), offset) for source in sources]
+    return [source.through(_Less(offset), offset) for source in sources]
 
 
 def _loses(level: float, noise: float) -> bool:
@@ -88,12 +89,11 @@ def _difference(block: Array, offset: float) -> Array:
     return difference
 
 
+@dataclass(frozen=True)
 class _Less(View):
-    """An image less its offset, addressed like an array of its own."""
+    """An image less an offset."""
 
-    def __init__(self, source: Source, offset: float) -> None:
-        super().__init__(source)
-        self._offset = offset
+    offset: float
 
-    def region(self, plane: int, y: slice, x: slice) -> Array:
-        return _difference(self.source.stored(plane, y, x), self._offset)
+    def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
+        return _difference(source.stored(plane, y, x), self.offset)

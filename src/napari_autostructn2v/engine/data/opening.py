@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from napari_autostructn2v.engine.data.io import readers
 from napari_autostructn2v.engine.data.io.find import find_files
-from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.source import Crop, Source, SourceSpec
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.paths import real_path, user_path
 
@@ -76,6 +77,38 @@ def _source(path: Path, stored: readers.Stored) -> Source:
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def reopen(spec: SourceSpec) -> Source:
+    """Open the image that `Source.spec` tells of.
+
+    Raises
+    ------
+    InputError
+        If its file is not there any more, or another one.
+    """
+    data: Any = spec.array
+    if spec.path is not None:
+        stored = readers.read(spec.path, None if spec.scene else spec.axes)
+        data = next((image.data for image in stored if image.scene == spec.scene), None)
+        if data is None:
+            raise InputError(f"{spec.path} has changed: image {spec.name} is not in it any more")
+    source = Source(
+        data,
+        spec.axes,
+        name=spec.name,
+        metadata=spec.metadata,
+        path=spec.path,
+        set_files=spec.set_files,
+        scene=spec.scene,
+    )
+    for step in spec.steps:
+        if isinstance(step, Crop):
+            spans = dict(zip(source.axes, step.box, strict=True))
+            source = source.crop(**{axis: slice(*span) for axis, span in spans.items()})
+        else:
+            source = source.through(step.view, step.offset)
+    return source
 
 
 def open_each(

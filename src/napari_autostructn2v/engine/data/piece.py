@@ -31,3 +31,15 @@ class Piece:
 
     def read(self) -> Array:
         return self.source.read(self.plane, *slices(self.region))
+
+
+def read_around(
+    source: Source, plane: int, y: slice, x: slice, halo: int
+) -> tuple[Array, tuple[slice, ...], Box]:
+    """Read a region with a halo: the block, the region in it, and where the block lies."""
+    spans = [span.indices(n)[:2] for span, n in zip((y, x), source.size, strict=True)]
+    box = tuple(
+        (max(start - halo, 0), min(stop + halo, n))
+        for (start, stop), n in zip(spans, source.size, strict=True)
+    )
+    return source.read(plane, *slices(box)), slices(tuple(spans), box), box

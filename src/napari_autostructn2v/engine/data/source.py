@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,18 +14,21 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from napari_autostructn2v.engine.data.arrays import chunks_of, number_dtype, whole_shape
 from napari_autostructn2v.engine.data.io.axes import check_axes, default_axes
 from napari_autostructn2v.engine.data.io.metadata import Metadata
+from napari_autostructn2v.engine.data.planes import Planes
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.types import Array, Box, shape_of, whole
 
 _MOST_PLANES = 2**20
+_MOST_BYTES = 2**26  # of an array that is handed to another process
 
 
-class Source:
+class Source(Planes):
     """One image, read region by region.
 
-    Planes are numbered over the axes other than Y and X in stored order, the last of them
-    running fastest. Reading is safe from any thread for files opened by `open_source`; for an
+    Reading is safe from any thread for files opened by `open_source`; for an
     array it is as safe as the array. No file is held open between readings.
 
     Attributes
@@ -35,10 +38,8 @@ class Source:
         file, if it came from one.
     set_files, scene
         The files of the set, if it is read from several; what tells it from others in its file.
-    axes, shape, dtype
-        As stored; axes are letters of "STCZYX".
-    size, planes, channels
-        (height, width); number of 2-D planes; length of C, or 1.
+    dtype
+        As stored.
 
     Raises
     ------
@@ -63,19 +64,14 @@ class Source:
         self.scene = scene
         self.path = path
         self.set_files = tuple(set_files)
-        self.shape = _whole_shape(data, name)
-        self.dtype = _number_dtype(data, name)
-        self.axes = check_axes(axes, self.shape)
-        self._lengths = dict(zip(self.axes, self.shape, strict=True))
-        self._outer = tuple(axis for axis in self.axes if axis not in "YX")
-        self.size = (self._lengths["Y"], self._lengths["X"])
-        self.planes = math.prod(self._lengths[axis] for axis in self._outer)
+        shape = whole_shape(data, name)
+        self.dtype = number_dtype(data, name)
+        super().__init__(check_axes(axes, shape), shape)
         if self.planes > _MOST_PLANES:
             raise InputError(
                 f"{name} declares {self.planes:.3g} planes, and {_MOST_PLANES} is the limit; pick "
                 "the part to denoise"
             )
-        self.channels = self._lengths.get("C", 1)
         self.metadata = metadata.limited_to(self.axes, self.channels)
         self._data = data
 
@@ -85,30 +81,9 @@ class Source:
         return [path for path in (self.path, *self.set_files) if path is not None]
 
     @property
-    def transposed(self) -> bool:
-        """Whether X is stored before Y."""
-        return self.axes.index("X") < self.axes.index("Y")
-
-    @property
     def chunks(self) -> tuple[int, int] | None:
         """(height, width) of the blocks it is stored in, as `chunks_of` tells them."""
         return chunks_of(self._data, self.axes)
-
-    def channel(self, plane: int) -> int:
-        """Position of a plane along C; 0 without that axis."""
-        return self._position(plane).get("C", 0)
-
-    def plane_of(self, channel: int, k: int) -> int:
-        """Number of the `k`th plane of a channel."""
-        _, _, faster = "".join(self._outer).partition("C")
-        inner = math.prod(self._lengths[axis] for axis in faster)
-        before, after = divmod(k, inner)
-        return (before * self.channels + channel) * inner + after
-
-    def index(self, plane: int, y: slice, x: slice) -> tuple[int | slice, ...]:
-        """Where a region of a plane lies in an array of `shape`, in stored order."""
-        where: dict[str, int | slice] = {**self._position(plane), "Y": y, "X": x}
-        return tuple(where[axis] for axis in self.axes)
 
     def read(self, plane: int, y: slice, x: slice) -> npt.NDArray[np.float32]:
         """Read a region as a new (Y, X) array; NaN and infinities are kept, and none are made.
@@ -126,7 +101,7 @@ class Source:
             np.copyto(result, np.sign(result) * most, where=np.isinf(result) & np.isfinite(block))
         return result
 
-    def stored(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
+    def stored(self, plane: int, y: slice, x: slice) -> Array:
         """The same in the type that it has."""
         block = self._stored(self.index(plane, y, x))
         return block.T if self.transposed else block
@@ -134,7 +109,7 @@ class Source:
     def through(self, view: View, offset: float) -> Source:
         """The image as a view shows it, whose values are less `offset`."""
         seen = copy.copy(self)
-        seen._data, seen.offset = view, offset
+        seen._data, seen.offset = _Seen(self, Through(view, offset)), offset
         return seen
 
     def crop(self, **spans: slice) -> Source:
@@ -148,35 +123,32 @@ class Source:
         InputError
             If the image has no such axis, or nothing is left.
         """
-        first = dict.fromkeys(self.axes, 0)
-        lengths = dict(self._lengths)
+        box = dict(zip(self.axes, whole(self.shape), strict=True))
         for axis, span in spans.items():
-            if axis not in lengths:
+            if axis not in box:
                 raise InputError(f"{self.name} has the axes {self.axes} and no {axis} to crop")
-            first[axis] = max(span.start or 0, 0)
-            stop = lengths[axis] if span.stop is None else min(span.stop, lengths[axis])
-            lengths[axis] = stop - first[axis]
-            if lengths[axis] < 1:
+            start, length = max(span.start or 0, 0), self.lengths[axis]
+            stop = length if span.stop is None else min(span.stop, length)
+            if stop <= start:
                 raise InputError(
                     f"{axis} from {span.start} to {span.stop} lies outside {self.name}, whose "
-                    f"{axis} has length {self._lengths[axis]}; choose a region inside it"
+                    f"{axis} has length {length}; choose a region inside it"
                 )
+            box[axis] = start, stop
         about = self.metadata
         if "C" in spans:
-            kept = slice(first["C"], first["C"] + lengths["C"])
+            kept = slice(*box["C"])
             about = replace(
                 about,
                 channel_names=about.channel_names[kept],
                 channel_colors=about.channel_colors[kept],
             )
         origin = {
-            axis: about.origin.get(axis, 0.0) + first[axis] * about.pixel_size[axis]
-            for axis in first
-            if axis in about.origin
+            axis: start + box[axis][0] * about.pixel_size[axis]
+            for axis, start in about.origin.items()
         }
-        part = _Part(self, tuple(first.values()), tuple(lengths.values()))
         cropped = Source(
-            part,
+            _Part(self, Crop(tuple(box.values()))),
             self.axes,
             name=self.name,
             metadata=replace(about, origin=origin),
@@ -186,6 +158,30 @@ class Source:
         )
         cropped.offset = self.offset
         return cropped
+
+    def spec(self) -> SourceSpec:
+        """How to open the image again, in this process or another.
+
+        Raises
+        ------
+        InputError
+            If it is an array too large to be handed over.
+        """
+        if isinstance(self._data, _Part | _Seen):
+            spec = self._data.whole.spec()
+            return replace(spec, steps=(*spec.steps, self._data.step))
+        array = None
+        if self.path is None:
+            if (size := math.prod(self.shape) * self.dtype.itemsize) > _MOST_BYTES:
+                raise InputError(
+                    f"{self.name} is an array of {size / 2**20:.0f} MiB, and only "
+                    f"{_MOST_BYTES // 2**20} MiB can be handed to another process; save it as a "
+                    "file and open that"
+                )
+            array = self._stored(tuple(slice(length) for length in self.shape))
+        return SourceSpec(
+            self.name, self.axes, self.metadata, self.path, self.set_files, self.scene, array
+        )
 
     def close(self) -> None:
         """Let nothing be read from the file afterwards. An array is left alone."""
@@ -204,13 +200,13 @@ class Source:
         self.close()
 
     def __repr__(self) -> str:
-        sizes = " ".join(f"{axis}={length}" for axis, length in self._lengths.items())
+        sizes = " ".join(f"{axis}={length}" for axis, length in self.lengths.items())
         return f"<Source {self.name!r} {sizes} {self.dtype}>"
 
-    def _stored(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+    def _stored(self, index: tuple[int | slice, ...]) -> Array:
         if self._data is None:
             raise ValueError(f"{self.name} is closed")
-        if isinstance(self._data, _Part | View):  # the whole speaks of its own errors
+        if isinstance(self._data, _Part | _Seen):  # the whole speaks of its own errors
             return self._data[index]
         try:
             return np.asarray(self._data[index])
@@ -232,70 +228,86 @@ class Source:
                 f"ends too early ({reason})"
             ) from error
 
-    def plane(self, index: tuple[int | slice, ...]) -> int:
-        """The number of the plane that an index lies in."""
-        plane = 0
-        for axis, where in zip(self.axes, index, strict=True):
-            if isinstance(where, int):
-                plane = plane * self._lengths[axis] + where
-        return plane
 
-    def _position(self, plane: int) -> dict[str, int]:
-        if not 0 <= plane < self.planes:
-            raise IndexError(f"plane {plane} of {self.planes}")
-        position = {}
-        for axis in reversed(self._outer):
-            plane, position[axis] = divmod(plane, self._lengths[axis])
-        return position
+class View(ABC):
+    """What is made of an image as it is read: less its offset, less its waves, mended.
+
+    A view holds no image, so that it can be sent to another process.
+    """
+
+    @abstractmethod
+    def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
+        """Give a (Y, X) region of a plane."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image: a span along each of its axes."""
+
+    box: Box
+
+
+@dataclass(frozen=True)
+class Through:
+    """An image through a view, whose values are less `offset`."""
+
+    view: View
+    offset: float
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """How to open an image again (`opening.reopen`), in another process too: it pickles.
+
+    Attributes
+    ----------
+    array
+        The image itself, where no file holds it.
+    steps
+        What was made of it, one after the other.
+    """
+
+    name: str
+    axes: str
+    metadata: Metadata
+    path: Path | None
+    set_files: tuple[Path, ...]
+    scene: str
+    array: Array | None = field(repr=False, compare=False)
+    steps: tuple[Crop | Through, ...] = ()
 
 
 class _Part:
     """A part of a source, addressed like an array of its own."""
 
-    def __init__(self, whole: Source, first: tuple[int, ...], shape: tuple[int, ...]) -> None:
-        self.shape, self.dtype = shape, whole.dtype
-        self._whole, self._first = whole, first
+    def __init__(self, whole: Source, step: Crop) -> None:
+        self.whole, self.step = whole, step
+        self.shape, self.dtype = shape_of(step.box), whole.dtype
 
-    def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Array:
         shifted: list[int | slice] = []
-        for where, first, length in zip(index, self._first, self.shape, strict=True):
+        for where, (first, end) in zip(index, self.step.box, strict=True):
             if isinstance(where, int):
                 shifted.append(first + where)
             else:
-                start, stop, _ = where.indices(length)
+                start, stop, _ = where.indices(end - first)
                 shifted.append(slice(first + start, first + stop))
-        return self._whole._stored(tuple(shifted))
+        return self.whole._stored(tuple(shifted))
 
 
-class View(ABC):
-    """What another makes of a source, addressed like an array of its own."""
+class _Seen:
+    """A source through a view, addressed like an array of its own."""
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.shape, self.dtype = source, source.shape, source.dtype
+    def __init__(self, whole: Source, step: Through) -> None:
+        self.whole, self.step = whole, step
+        self.shape, self.dtype = whole.shape, whole.dtype
 
-    @abstractmethod
-    def region(self, plane: int, y: slice, x: slice) -> npt.NDArray[Any]:
-        """Give a (Y, X) region of a plane."""
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
-        y, x = (index[self.source.axes.index(axis)] for axis in "YX")
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Array:
+        y, x = (index[self.whole.axes.index(axis)] for axis in "YX")
         assert isinstance(y, slice)
         assert isinstance(x, slice)
-        block = self.region(self.source.plane(index), y, x)
-        return block.T if self.source.transposed else block
-
-    def around(
-        self, plane: int, y: slice, x: slice, halo: int
-    ) -> tuple[npt.NDArray[np.float32], tuple[slice, slice], tuple[int, int]]:
-        """Read a region with a halo: the block, the region in it, and where its corner lies."""
-        wanted, read = [], []
-        for span, length in zip((y, x), self.source.size, strict=True):
-            start, stop, _ = span.indices(length)
-            first = max(start - halo, 0)
-            read.append(slice(first, min(stop + halo, length)))
-            wanted.append(slice(start - first, stop - first))
-        block = self.source.read(plane, *read)
-        return block, (wanted[0], wanted[1]), (read[0].start, read[1].start)
+        block = self.step.view.region(self.whole, self.whole.plane(index), y, x)
+        return block.T if self.whole.transposed else block
 
 
 def as_source(
@@ -315,43 +327,8 @@ def as_source(
             f"{name} is a {type(data).__name__}, not an array; give an array with shape and dtype"
         )
     if axes is None:
-        axes = default_axes(_whole_shape(data, name))
+        axes = default_axes(whole_shape(data, name))
     return Source(data, axes, name=name, metadata=metadata or Metadata())
-
-
-def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
-    """(height, width) of an array's chunks (zarr, dask, h5py), 1 where one is all; or None."""
-    chunks = getattr(data, "chunks", None)
-    if not chunks or len(chunks) != len(axes):
-        return None
-    sides = []
-    for axis in "YX":
-        chunk, length = chunks[axes.index(axis)], data.shape[axes.index(axis)]
-        side = int(chunk[0] if isinstance(chunk, tuple) else chunk)  # dask's may be irregular
-        sides.append(side if side < length else 1)
-    return sides[0], sides[1]
-
-
-def _whole_shape(data: Any, name: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(length) for length in data.shape)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} has no definite shape ({data.shape}); compute it first") from None
-    if 0 in shape:
-        raise InputError(f"{name} is empty: its shape is {shape}")
-    return shape
-
-
-def _number_dtype(data: Any, name: str) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = np.dtype(data.dtype)
-    except TypeError:
-        raise InputError(
-            f"{name} holds {data.dtype}, which is not a numpy type; convert it to a numpy array"
-        ) from None
-    if dtype.kind not in "buif":
-        raise InputError(f"{name} holds {dtype} values; convert them to real numbers")
-    return dtype
 
 
 def _first_line(error: BaseException) -> str:

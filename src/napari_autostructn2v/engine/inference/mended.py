@@ -13,6 +13,7 @@ import numpy as np
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import Defects
 from napari_autostructn2v.engine.data.levels import levelled
+from napari_autostructn2v.engine.data.piece import Piece, read_around
 from napari_autostructn2v.engine.data.sampling import read_blocks, sample_pieces
 from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
@@ -26,10 +27,50 @@ _SHARED = 4  # a defect that matters is seen in a quarter of what noise is measu
 _GLANCE, _STRIP = 8, 256  # px
 
 
-class Mended:
-    """One image, and what the networks see of it.
+class Mending(View):
+    """An image with NaN where nothing is data, and hot and dead pixels like their neighbours.
 
     Defects are told once, by a sample, so that any part of the image is mended as the whole is.
+    What was told is remembered: a view is of one image.
+    """
+
+    def __init__(self) -> None:
+        self._defects: dict[int, Defects] = {}
+        self._blank: dict[int, bool] = {}
+
+    def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
+        if self.blank(source, plane):
+            return np.full_like(source.read(plane, y, x), np.nan)
+        defects = self.defects(source, source.channel(plane))
+        if not defects.any:
+            return source.read(plane, y, x)
+        block, wanted, _ = read_around(source, plane, y, x, _HALO)
+        return defects.mended(block)[wanted]
+
+    def defects(self, source: Source, channel: int) -> Defects:
+        if channel not in self._defects:
+            pieces = _sample(source, channel)
+            self._defects[channel] = Defects.of([piece.read() for piece in pieces])
+        return self._defects[channel]
+
+    def blank(self, source: Source, plane: int) -> bool:
+        """Whether a plane has one value all over, or none."""
+        if plane not in self._blank:
+            height, width = source.size
+            glance = slices(middle(whole(source.size), _GLANCE))
+            strips = (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
+            parts = (source.read(plane, strip, slice(width)) for strip in strips)
+            known = _values(source.read(plane, *glance))
+            blank = len(known) <= 1
+            while blank and (part := next(parts, None)) is not None:
+                known = np.union1d(known, _values(part))
+                blank = len(known) <= 1
+            self._blank[plane] = blank
+        return self._blank[plane]
+
+
+class Mended:
+    """One image, and what the networks see of it.
 
     Attributes
     ----------
@@ -39,9 +80,8 @@ class Mended:
 
     def __init__(self, image: Source, level: Source) -> None:
         self.image, self.level = image, level
-        self._mended = level.through(_View(level, self), level.offset)
-        self._defects: dict[int, Defects] = {}
-        self._blank: dict[int, bool] = {}
+        self._mending = Mending()
+        self._mended = level.through(self._mending, level.offset)
 
     def seen(self, waves: Sequence[Wave | None]) -> Source:
         """What the networks see: NaN where nothing is data."""
@@ -52,38 +92,16 @@ class Mended:
         """The channels without any noise, and why."""
         found = {}
         for channel in range(self.level.channels):
-            rng = np.random.default_rng(channel)
             try:
-                read_blocks(sample_pieces(self.level, channel, rng, _SHARED))
+                read_blocks(_sample(self.level, channel))
             except InputError as error:
                 found[channel] = str(error)
         return found
 
-    def defects(self, channel: int) -> Defects:
-        if channel not in self._defects:
-            rng = np.random.default_rng(channel)
-            pieces = sample_pieces(self.level, channel, rng, _SHARED)
-            self._defects[channel] = Defects.of([piece.read() for piece in pieces])
-        return self._defects[channel]
-
-    def blank(self, plane: int) -> bool:
-        """Whether a plane has one value all over, or none."""
-        if plane not in self._blank:
-            height, width = self.level.size
-            glance = slices(middle(whole(self.level.size), _GLANCE))
-            strips = (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
-            parts = (self.level.read(plane, strip, slice(width)) for strip in strips)
-            known = _values(self.level.read(plane, *glance))
-            blank = len(known) <= 1
-            while blank and (part := next(parts, None)) is not None:
-                known = np.union1d(known, _values(part))
-                blank = len(known) <= 1
-            self._blank[plane] = blank
-        return self._blank[plane]
-
     def restored(self, plane: int, region: Box, result: Array, outliers: bool) -> Array:
         """The result of a region with what is no data as it was, and with `outliers` those too."""
-        if not (self.blank(plane) or self.defects(self.level.channel(plane)).any):
+        defects = self._mending.defects(self.level, self.level.channel(plane))
+        if not (self._mending.blank(self.level, plane) or defects.any):
             return result
         y, x = slices(region)
         raw, seen = self.level.read(plane, y, x), self._mended.read(plane, y, x)
@@ -131,19 +149,8 @@ def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], 
     return used, said
 
 
-class _View(View):
-    def __init__(self, source: Source, image: Mended) -> None:
-        super().__init__(source)
-        self._image = image
-
-    def region(self, plane: int, y: slice, x: slice) -> Array:
-        if self._image.blank(plane):
-            return np.full_like(self.source.read(plane, y, x), np.nan)
-        defects = self._image.defects(self.source.channel(plane))
-        if not defects.any:
-            return self.source.read(plane, y, x)
-        block, wanted, _ = self.around(plane, y, x, _HALO)
-        return defects.mended(block)[wanted]
+def _sample(source: Source, channel: int) -> list[Piece]:
+    return sample_pieces(source, channel, np.random.default_rng(channel), _SHARED)
 
 
 def _values(block: Array) -> Array:

@@ -10,9 +10,10 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.data.arrays import chunks_of
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import Sink, Target
-from napari_autostructn2v.engine.data.source import Source, chunks_of
+from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.inference.fit import Clipping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -231,20 +230,11 @@ def _measure(
 
 def neighbours(pieces: Sequence[Piece], axis: str) -> list[tuple[Piece, Piece]]:
     """Pieces of one image, each with the next plane along an axis; no plane is in two pairs."""
-    source = pieces[0].source
-    if axis not in source.axes:
-        return []
-    outer = [letter for letter in source.axes if letter not in "YX"]
-    lengths = [source.shape[source.axes.index(letter)] for letter in outer]
-    length = lengths[outer.index(axis)]
-    stride = math.prod(lengths[outer.index(axis) + 1 :])  # the last axis runs fastest
     pairs: dict[tuple[int, Box], tuple[Piece, Piece]] = {}
     for piece in pieces:
-        position = piece.plane // stride % length
-        if (first := position // 2 * 2) + 1 < length:
-            plane = piece.plane - (position - first) * stride
-            here, next_to_it = (replace(piece, plane=p) for p in (plane, plane + stride))
-            pairs[plane, piece.region] = here, next_to_it
+        if planes := piece.source.pair(piece.plane, axis):
+            one, other = (replace(piece, plane=plane) for plane in planes)
+            pairs[one.plane, one.region] = one, other
     return list(pairs.values())[:_PAIRS]
 
 

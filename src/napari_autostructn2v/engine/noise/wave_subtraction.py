@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from napari_autostructn2v.engine.data.piece import read_around
 from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.types import Array
@@ -20,9 +22,10 @@ def without_waves(source: Source, waves: Sequence[Wave | None]) -> Source:
     """Give an image less its waves; the same image if there are none."""
     if not any(wave and not wave.lines for wave in waves):
         return source
-    return source.through(_WithoutWaves(source, waves), source.offset)
+    return source.through(_WithoutWaves(tuple(waves)), source.offset)
 
 
+@dataclass(frozen=True)
 class _WithoutWaves(View):
     """An image less its waves: `waves` has one for each channel, or None.
 
@@ -30,16 +33,14 @@ class _WithoutWaves(View):
     by complex demodulation; structure of just this wavelength and direction goes with it.
     """
 
-    def __init__(self, source: Source, waves: Sequence[Wave | None]) -> None:
-        super().__init__(source)
-        self._waves = tuple(waves)
+    waves: tuple[Wave | None, ...]
 
-    def region(self, plane: int, y: slice, x: slice) -> Array:
-        wave = self._waves[min(self.source.channel(plane), len(self._waves) - 1)]
+    def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
+        wave = self.waves[min(source.channel(plane), len(self.waves) - 1)]
         if wave is None or wave.lines:
-            return self.source.read(plane, y, x)
+            return source.read(plane, y, x)
         halo = math.ceil(_TRUNCATE * _COHERENCE)
-        block, wanted, (top, left) = self.around(plane, y, x, halo)
+        block, wanted, ((top, _), (left, _)) = read_around(source, plane, y, x, halo)
         calm = (block - _band(block, wave, top, left))[wanted]
         return calm.astype(np.float32)
 
