@@ -19,9 +19,10 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_autostructn2v.engine.config import Structure
-from napari_autostructn2v.plugin.settings_form.editors import Editor, make_editor, tame
+from napari_autostructn2v.plugin.settings_form.editors import Editor, make_editor
 from napari_autostructn2v.plugin.settings_form.fields import Field, fields, nest
 from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
+from napari_autostructn2v.plugin.widgets.wheel import tame
 
 _ABOVE = ("structure",)
 # What is tried first; the rest of the ring rule is behind the button.

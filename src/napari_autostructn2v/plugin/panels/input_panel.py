@@ -15,8 +15,8 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot, describe, snapshot
 from napari_autostructn2v.plugin.layers.region import Region, parts
 from napari_autostructn2v.plugin.layers.writing import KIND
-from napari_autostructn2v.plugin.settings_form.editors import tame
 from napari_autostructn2v.plugin.widgets.message_label import MessageLabel, sentence
+from napari_autostructn2v.plugin.widgets.wheel import tame
 
 _BUDGETS = ("20 s", "1 min", "2 min", "10 min", "until it stops improving")
 _NOT_IMAGES = ("autocorrelation", "curtain", "preview", "residual")

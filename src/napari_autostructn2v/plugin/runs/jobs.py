@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,9 @@ def _analysed(job: Analyse | Train, findings: Sequence[NoiseAnalysis]) -> Analys
 def _train(job: Train, stop: StopFlag) -> Iterator[object]:
     """Train; after a stop, denoise with what was learned, unless Stop is pressed again."""
     warm_up()
+    import_module(
+        "napari_autostructn2v.plugin.widgets.loss_plot"
+    )  # here rather than in the GUI thread, with the first loss
     from napari_autostructn2v.engine import pipeline
 
     findings: list[NoiseAnalysis] = []

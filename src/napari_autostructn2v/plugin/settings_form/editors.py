@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QValidator
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -28,13 +27,13 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_autostructn2v.plugin.settings_form.fields import Bounds, Field, plain
+from napari_autostructn2v.plugin.widgets.wheel import NARROW, tame
 
 _INT_MAX = 2**31 - 1  # of Qt's spin box
 _DIGITS = 30  # decimals that Qt keeps: none is lost
 _OPEN = 1e-12  # how near to an open end Qt's range goes
 _LADDER = [float(f"{mantissa}e{power}") for power in range(-6, 7) for mantissa in (1, 2, 5)]
 _UNFINISHED = re.compile(r"[-+]?\d*\.?\d*(e[-+]?\d*)?")
-_NARROW = 56  # pixels; all controls fit a panel of 290
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _number(kind: type, bounds: Bounds, unit: str, default: float | None) -> Edi
 def _text(optional: bool, parse: Callable[[str], Any] = str) -> Editor:
     """A line of text; what is optional may be left empty."""
     line = QLineEdit()
-    line.setMinimumWidth(_NARROW)
+    line.setMinimumWidth(NARROW)
     line.setPlaceholderText("not set" if optional else "")
 
     def value() -> Any:
@@ -247,24 +246,6 @@ class FloatBox(QDoubleSpinBox):
 
     def _bare(self, text: str) -> str:
         return text.removesuffix(self.suffix()).strip().replace(",", ".").lower()
-
-
-class _NoWheel(QObject):
-    """Leaves the wheel to the scroll area: a value must not change under a passing pointer."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel:
-            event.ignore()
-            return True
-        return False
-
-
-def tame(box: QWidget) -> None:
-    """Make a combo or spin box fit for a scrolling panel: narrow, and deaf to the wheel."""
-    box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    box.installEventFilter(_NoWheel(box))
-    box.setMinimumWidth(_NARROW)
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
 
 def _row(*widgets: QWidget) -> QWidget:

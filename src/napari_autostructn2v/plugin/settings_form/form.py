@@ -26,7 +26,6 @@ from qtpy.QtWidgets import (
 
 from napari_autostructn2v.engine.config import DEFAULT_PRESET, PRESETS, Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.plugin.settings_form.editors import tame
 from napari_autostructn2v.plugin.settings_form.fields import (
     Field,
     Place,
@@ -39,6 +38,7 @@ from napari_autostructn2v.plugin.settings_form.fields import (
 )
 from napari_autostructn2v.plugin.settings_form.section import Section
 from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
+from napari_autostructn2v.plugin.widgets.wheel import tame
 
 _GENERAL: Place = ()
 _TYPING_MS = 150

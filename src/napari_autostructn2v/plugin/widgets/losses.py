@@ -1,0 +1,68 @@
+"""Losses by step, bounded in memory however long a training is."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_autostructn2v.engine.events import Phase, Progress
+from napari_autostructn2v.engine.labels import STAGE_TITLES
+
+Floats = npt.NDArray[np.float64]
+
+MOST_POINTS = 2000
+
+
+class Series:
+    """Steps and losses in order; neighbours are merged when there are `MOST_POINTS` of them."""
+
+    def __init__(self) -> None:
+        self._steps, self._losses = array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, step: float, loss: float) -> None:
+        """Add a point; a loss that has no logarithm is left out."""
+        if not (math.isfinite(loss) and loss > 0):
+            return
+        self._steps.append(step)
+        self._losses.append(loss)
+        if len(self) >= MOST_POINTS:
+            self._steps, self._losses = _halved(self._steps), _halved(self._losses)
+
+    def arrays(self) -> tuple[Floats, Floats]:
+        """Give the steps and the losses."""
+        return np.array(self._steps), np.array(self._losses)
+
+
+def _halved(values: array[float]) -> array[float]:
+    pairs = np.asarray(values[: len(values) // 2 * 2]).reshape(-1, 2)
+    return array("d", pairs.mean(1).tobytes())
+
+
+@dataclass
+class Stretch:
+    """The training of one network in one stage; the next one begins where it ends."""
+
+    stage: Phase
+    channel: int | None
+    first: int
+    last: int
+    training: Series = field(default_factory=Series)
+    validation: Series = field(default_factory=Series)
+
+    @property
+    def title(self) -> str:
+        return STAGE_TITLES[self.stage] + ("" if self.channel is None else f" C{self.channel}")
+
+    def add(self, event: Progress) -> None:
+        step = self.first + event.step
+        self.last = max(self.last, step)
+        self.training.add(step, event.loss)
+        if event.validation_loss is not None:
+            self.validation.add(step, event.validation_loss)
