@@ -1,1 +1,1 @@
-"""Formats: how images are read from files and results written to them, region by region."""
+"""File formats: images are read and results written region by region."""

@@ -1,4 +1,4 @@
-"""The letters that name an image's axes: how they are checked, guessed and ordered."""
+"""Axis letters: how they are checked, guessed and ordered."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STAND_INS = {1: "TSZC", 2: "TZSC", 3: "TCZS"}
 
 
 def default_axes(shape: Sequence[int]) -> str:
-    """Name the axes of an array that came without names.
+    """Guess the axes of an array without axis names.
 
     Raises
     ------
     InputError
-        If there are not two to five, or the last one looks like channels.
+        If there are not 2 to 5 axes, or the last one looks like channels.
     """
     _check_number(shape)
     refuse_channels_last(shape)
@@ -27,12 +27,12 @@ def default_axes(shape: Sequence[int]) -> str:
 
 
 def refuse_channels_last(shape: Sequence[int]) -> None:
-    """Refuse to guess where X would be no longer than a list of channels.
+    """Refuse to guess where the last axis is as short as a list of channels.
 
     Raises
     ------
     InputError
-        If only names could tell whether the last axis is one of colours or channels.
+        If the last axis could be X as well as colours or channels.
     """
     if len(shape) in _CHANNELS_LAST and shape[-1] <= _MOST_CHANNELS < min(shape[-3:-1]):
         kind = "is rgb" if shape[-1] in (3, 4) else "has its channels last"
@@ -51,7 +51,7 @@ def _check_number(shape: Sequence[int]) -> None:
 
 
 def check_axes(axes: str, shape: Sequence[int]) -> str:
-    """Give `axes` in upper case, or raise `InputError` when it cannot name an array of `shape`."""
+    """Return `axes` in upper case; raise `InputError` if they don't fit an array of `shape`."""
     letters = axes.upper()
     shown = f"axes {axes!r} for an image of shape {tuple(shape)}"
     _check_number(shape)
@@ -70,10 +70,10 @@ def check_axes(axes: str, shape: Sequence[int]) -> str:
 
 
 def name_unknown(axes: str) -> str:
-    """Replace letters that are not ours (tifffile's Q, I, R, H ...) by free ones.
+    """Replace letters of other programs (tifffile's Q, I, R, H ...) by free letters of ours.
 
-    One unknown axis is taken as time; two as time and depth. What cannot be named is left for
-    `check_axes` to refuse.
+    One unknown axis is taken as time, two as time and depth. More are left for `check_axes` to
+    refuse.
     """
     unknown = sum(letter not in LETTERS for letter in axes)
     free = [letter for letter in _STAND_INS.get(unknown, "") if letter not in axes][:unknown]
@@ -82,7 +82,7 @@ def name_unknown(axes: str) -> str:
 
 
 def without_samples(axes: str, order: str) -> str:
-    """Rename S, which files rarely know, to the first letter of `order` that is free."""
+    """Rename S, which most formats lack, to the first free letter of `order`."""
     if "S" not in axes:
         return axes
     return axes.replace("S", next(letter for letter in order if letter not in axes))

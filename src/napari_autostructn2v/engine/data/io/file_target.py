@@ -1,4 +1,4 @@
-"""A result file: filled under a hidden name beside its final place, renamed once complete."""
+"""A result file: filled under a hidden name beside its final path, renamed once complete."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from napari_autostructn2v.engine.types import Box
 
 
 class FileTarget:
-    """Writes one result file; the engine's `Target`.
+    """A `Target` that writes one result file.
 
-    `kept` gets the path of what is kept under another name than `path`.
+    If the file had to be kept under another name than `path`, its path is added to `kept`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class FileTarget:
                 self._finish()
                 mark = ""
                 if os.path.lexists(self.path) and not self._overwrite:
-                    raise InputError(f"{self.path} came into being meanwhile and is left alone")
+                    raise InputError(f"{self.path} was created meanwhile and is not overwritten")
                 replace(self._temporary, self.path)
         except InputError as error:
             if (kept := self._keep(mark)) is None:
@@ -120,13 +120,13 @@ class FileTarget:
         self._check_intact()
 
     def _check_intact(self) -> None:
-        """Zarr makes a folder anew for each block: then the result would be half of one."""
+        """Refuse to write once the folder is gone: Zarr would make it anew, without the rest."""
         if not all(mark.exists() for mark in self._marks):
             self.discard()
             raise InputError(f"{self.path} cannot be written: its folder was removed meanwhile")
 
     def _keep(self, mark: str) -> Path | None:
-        """Give what was written a visible name that is free, if it can be had."""
+        """Rename what was written to a visible, free name, if possible."""
         if not self._open:
             return None
         path = free_name(self.path, mark)

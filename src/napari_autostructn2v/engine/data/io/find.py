@@ -1,4 +1,4 @@
-"""Which image files a path, a folder or a glob stands for."""
+"""Finds the image files that a path, a folder or a glob stands for."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from napari_autostructn2v.engine.paths import user_path
 
 
 def find_files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Name the files that are given, those in folders and what globs match, each once.
+    """List the files given, those in folders and those that globs match, each once.
 
-    Folders and globs give their images in natural order (2 before 10); hidden files are left out,
-    and so are results, masks and pages that were written here, which are opened if named.
+    Folders and globs give their images in natural order (2 before 10), without hidden files and
+    without results, masks and pages written by this package; these are opened only by name.
 
     Raises
     ------
     InputError
-        If none is given, or a folder or glob holds no image.
+        If nothing is given, or a folder or glob holds no image.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
@@ -35,7 +35,7 @@ def _files(item: str | Path) -> list[Path]:
     if not path.exists() and isinstance(item, str) and glob.has_magic(item):
         found = [Path(match) for match in glob.glob(str(path), recursive=True)]
         inside = any(part.lower().endswith(".zarr") for part in path.parts[:-1])
-        if not inside:  # a pattern that goes into a Zarr folder by name is meant to
+        if not inside:  # a pattern that names a Zarr folder looks inside it
             found = [file for file in found if not _inside_zarr(file)]
         if not found:
             raise InputError(f"nothing matches {item}")
@@ -56,8 +56,8 @@ def _images(files: Iterable[Path], where: str | Path) -> list[Path]:
         raise InputError(f"there is no image in {where}; it takes {', '.join(readers.SUFFIXES)}")
     if not (images := [file for file in found if not is_ours(file)]):
         raise InputError(
-            f"all images in {where} are results, masks or pages written by this program; name "
-            "those that are to be opened all the same"
+            f"all images in {where} are results, masks or pages written by this program; to open "
+            "one all the same, name it"
         )
     return sorted(images, key=_natural)
 

@@ -1,4 +1,4 @@
-"""How files written here say so: they are no images to be denoised when a folder is searched."""
+"""Recognises files written by this package, so that a folder search skips them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 SOFTWARE = "napari-autostructn2v"
 
-_HEAD = 65536  # bytes of a PNG within which its text comes
+_HEAD = 65536  # bytes; a PNG's text chunk comes within these
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a result, a mask or a page that was written here."""
+    """Whether a file is a result, a mask or a page written by this package."""
     try:
         if path.is_dir():
             about = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
@@ -24,6 +24,6 @@ def is_ours(path: Path) -> bool:
 
             with tifffile.TiffFile(path) as tif:
                 return bool(tif.pages.first.tags.valueof("Software") == SOFTWARE)
-    except Exception:  # noqa: BLE001 - what cannot be read is told when it is opened
+    except Exception:  # noqa: BLE001 - opening the file reports what is wrong with it
         return False
     return False

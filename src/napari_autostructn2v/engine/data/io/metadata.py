@@ -1,4 +1,4 @@
-"""What a result must carry over from its image, in one vocabulary of units."""
+"""Image metadata that a result carries over, with units spelled as in OME-NGFF."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from napari_autostructn2v.engine.data.io.units import converted, unit_name
 
 @dataclass(frozen=True)
 class Metadata:
-    """Pixel sizes, units and position by axis letter (only what is known), and channels.
+    """Pixel size, unit and origin by axis letter, where known, and the channels.
 
-    Units are spelled as OME-NGFF spells them: "micrometer", "second". `origin` is where the first
-    pixel lies, in the units of the pixel sizes. Colours of channels are RRGGBB.
+    Units are spelled as in OME-NGFF: "micrometer", "second". `origin` is the position of the
+    first pixel, in the units of the pixel sizes. Channel colours are RRGGBB.
     """
 
     pixel_size: Mapping[str, float] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Metadata:
     origin: Mapping[str, float] = field(default_factory=dict)
 
     def limited_to(self, axes: str, channels: int) -> Metadata:
-        """Leave out what does not belong to an image of these axes and so many channels."""
+        """Drop what does not fit an image with these axes and this number of channels."""
         return Metadata(
             {axis: size for axis, size in self.pixel_size.items() if axis in axes},
             {axis: unit for axis, unit in self.units.items() if axis in axes},
@@ -34,13 +34,13 @@ class Metadata:
         )
 
     def size_in(self, axis: str, unit: str | None) -> float | None:
-        """Pixel size along `axis` in `unit`; None if it is unknown or of another kind."""
+        """Return the pixel size along `axis` in `unit`; None if unknown or not convertible."""
         size = self.pixel_size.get(axis)
         return None if size is None else converted(size, self.units.get(axis), unit)
 
 
 class Collected:
-    """What is found in a file one by one; a size that is no positive number is left out."""
+    """Collects metadata item by item; sizes that are not positive numbers are ignored."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, float] = {}
@@ -56,7 +56,7 @@ class Collected:
             self.units[axis] = name
 
     def place(self, axis: str, start: object, unit: object) -> None:
-        """Take where the first pixel lies, after the axis' own unit; nothing that is 0."""
+        """Set the position of the first pixel, after the axis' unit is set; 0 is ignored."""
         value = _number(start)
         if value:
             value = converted(value, unit_name(unit), self.units.get(axis))

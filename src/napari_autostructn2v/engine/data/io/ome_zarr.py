@@ -1,4 +1,4 @@
-"""OME-Zarr 0.5, written region by region."""
+"""Writes OME-Zarr 0.5 region by region."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from napari_autostructn2v.engine.data.io.mark import SOFTWARE
 from napari_autostructn2v.engine.data.io.metadata import Metadata
 from napari_autostructn2v.engine.data.io.units import FACTORS, NGFF, converted
 
-AXES = "TCZYX"  # the order OME-NGFF demands
+AXES = "TCZYX"  # the order that OME-NGFF requires
 _KINDS = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 CHUNK = 512
 
 
 class ZarrStorage:
-    """An OME-Zarr 0.5 image (Zarr 3) being filled; one resolution level, no pyramid.
+    """An OME-Zarr 0.5 image (Zarr 3) being written; one resolution level, no pyramid.
 
-    Its `array` has the axes in the order TCZYX; S becomes the first of T, C, Z that is free.
+    `array` has its axes in the order TCZYX; S becomes the first free one of T, C and Z.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ def _ome(stored: list[str], metadata: Metadata, name: str) -> dict[str, Any]:
 
 
 def _unit(own: str | None) -> str | None:
-    """A unit that OME-NGFF knows; what is no unit of length or time is left as it is."""
+    """Return a unit that OME-NGFF allows; other than length and time, keep `own` as it is."""
     if own in NGFF or own not in FACTORS:
         return own
     return "meter" if FACTORS[own][0] == "length" else "second"

@@ -1,4 +1,4 @@
-"""Opens image files of every known kind lazily, telling in one sentence why one cannot be."""
+"""Opens image files of every supported format lazily."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.errors import InputError, first_line
 
 __all__ = ["SUFFIXES", "Stored", "is_zarr", "read", "set_name", "stem"]
 
-# A damaged file is told in our own sentence; what libpng thinks of a PNG is no one's concern.
+# `read` reports damaged files; libpng's warnings would only repeat it.
 logging.getLogger("imagecodecs").addHandler(logging.NullHandler())
 
 SUFFIXES = (".tif", ".tiff", ".png", ".npy", ".zarr")
@@ -31,9 +31,9 @@ Opener = Callable[[Path, str | None], list[Stored]]
 
 
 def stem(path: Path) -> str:
-    """File name without suffixes such as .tif and .ome.zarr.
+    """Return the file name without suffixes such as .tif and .ome.zarr.
 
-    An image inside a Zarr folder is named with its place in it: `plate_A_1_0`.
+    The name of an image inside a Zarr folder includes its path in it: `plate_A_1_0`.
     """
     stores = [folder for folder in path.parents if folder.suffix.lower() == ".zarr"]
     if stores:
@@ -43,7 +43,7 @@ def stem(path: Path) -> str:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is an image rather than a folder of images."""
+    """Whether a path is a Zarr folder, which is an image, and not a folder of images."""
     return path.is_dir() and (
         path.suffix.lower() == ".zarr"
         or any((path / mark).is_file() for mark in ("zarr.json", ".zarray", ".zgroup"))
@@ -51,12 +51,12 @@ def is_zarr(path: Path) -> bool:
 
 
 def read(path: Path, axes: str | None) -> list[Stored]:
-    """Open every image of `path`; `axes` in stored order overrules what the file says.
+    """Open every image in `path`; `axes`, in stored order, overrides the file's own axes.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, damaged or rgb.
+        If there is no such file, it is not an image, or it is damaged or rgb.
     """
     if not path.exists():
         raise InputError(f"there is no file {path}")
@@ -71,8 +71,8 @@ def read(path: Path, axes: str | None) -> list[Stored]:
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"{path} takes more memory than there is; save it in parts") from error
-    except Exception as error:  # decoders raise what they please on damaged data
+        raise InputError(f"{path} does not fit into memory; save it in parts") from error
+    except Exception as error:  # decoders raise all kinds of errors on damaged data
         raise InputError(f"{path} cannot be read as an image ({first_line(error)})") from error
 
 
@@ -95,7 +95,7 @@ def _open_png(path: Path, axes: str | None) -> list[Stored]:
 
 
 class _Png:
-    """A grey PNG, decoded when first read: the format has no regions."""
+    """A grey PNG, decoded as a whole when first read: the format has no tiles."""
 
     def __init__(self, path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.path, self.shape, self.dtype = path, shape, dtype
@@ -113,7 +113,7 @@ class _Png:
 
 
 def _check_png(content: bytes) -> None:
-    """Raise ValueError on damage, of which libpng only tells on standard error."""
+    """Raise ValueError on a wrong checksum, which libpng reports on standard error only."""
     position, kind = 8, b""
     while kind != b"IEND":
         head = content[position : position + 8]

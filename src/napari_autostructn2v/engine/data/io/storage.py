@@ -1,4 +1,4 @@
-"""What the file formats have in common: an opened file, and a file that is being filled."""
+"""What the file formats share: an image opened for reading, and a file being written."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import numpy.typing as npt
 from napari_autostructn2v.engine.data.io.metadata import Metadata
 from napari_autostructn2v.engine.errors import InputError
 
-LARGEST_BLOCK = 2**30  # bytes that are decoded at once
+LARGEST_BLOCK = 2**30  # bytes of a block (chunk or strip), which is decoded as a whole
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One image of a file: an array to read regions from, and its axes.
+    """One image in a file: an array to read regions from, and its axes.
 
-    `scene` tells it from the others of the file, if there are any; `set_files` are those of the
-    set that it is read from, if these are several. No file is held open between readings.
+    `scene` is its name if the file holds several images; `set_files` lists the files if the image
+    is spread over several. No file stays open between reads.
     """
 
     data: Any
@@ -34,25 +34,25 @@ class Stored:
 
 
 def check_block(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-    """Refuse pixels that can only be decoded together and are too many for that.
+    """Refuse a file whose blocks are too large to be decoded.
 
     Raises
     ------
     InputError
-        If they take more than `LARGEST_BLOCK`.
+        If a block of this shape takes more than `LARGEST_BLOCK`.
     """
     if (size := math.prod(shape) * dtype.itemsize) > LARGEST_BLOCK:
         raise InputError(
-            f"{path} is stored in blocks of {size / 2**30:.3g} GiB, each of which is decoded at "
-            f"once, and {LARGEST_BLOCK / 2**30:.0f} GiB is the limit; save it as a tiled TIFF "
+            f"{path} is stored in blocks of {size / 2**30:.3g} GiB, more than the "
+            f"{LARGEST_BLOCK / 2**30:.0f} GiB that can be decoded at once; save it as a tiled TIFF "
             "or as Zarr in small chunks"
         )
 
 
 class Mapped:
-    """Pixels that lie in a file as in memory, mapped anew for each region.
+    """Uncompressed pixels of a file, memory-mapped anew for each region.
 
-    A lasting map would count every pixel touched so far as resident memory, and hold the file.
+    A permanent map would count every pixel read so far as resident memory and keep the file open.
     """
 
     def __init__(
@@ -70,33 +70,33 @@ class Mapped:
 
 
 class Storage(Protocol):
-    """A file of its final size, filled region by region.
+    """A file of its final size, written region by region.
 
-    `array` gives what was written; its axis `k` is axis `order[k]` of the source.
+    `array` reads back what was written; its axis `k` is axis `order[k]` of the source.
     """
 
     array: Any
     order: tuple[int, ...]
 
     def write(self, index: tuple[int | slice, ...], values: npt.NDArray[Any]) -> None:
-        """Write a region, where `index` is one into `array`."""
+        """Write a region at `index` of `array`."""
 
     def finish(self, low: float, high: float) -> None:
-        """Bring everything to disk and let go of the file; the values written were low..high."""
+        """Flush everything to disk and close the file; the values range from `low` to `high`."""
 
     def reopen(self, path: Path) -> None:
-        """Make `array` the finished file, which was moved to `path`, to be read only."""
+        """Make `array` read from the finished file, which was moved to `path`."""
 
 
 def reserve(path: Path, start: int, length: int) -> None:
-    """Claim disk space for bytes that are still zero, so that a full disk is met here.
+    """Allocate disk space for bytes that are still zero, so that a full disk raises here.
 
-    Writing into a memory map of a file with holes would kill the process instead.
+    Writing into a memory map of a sparse file would kill the process instead.
 
     Raises
     ------
     OSError
-        ENOSPC or EDQUOT if there is not enough.
+        ENOSPC or EDQUOT if there is not enough space.
     """
     with path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):

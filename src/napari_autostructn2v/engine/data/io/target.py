@@ -1,4 +1,4 @@
-"""One result image: how a denoised block finds its place and type in it."""
+"""One result image: the index and data type of the denoised blocks in it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from napari_autostructn2v.engine.types import Array, Box, shape_of, slices
 
 
 class Target(Protocol):
-    """One result image while it fills; the planes are numbered as in its source.
+    """One result image while it is written; its planes are numbered as in its source.
 
-    `array` can be shown meanwhile. Its axes are the source's, in the source's order, except in
-    an OME-Zarr file, whose order is TCZYX: `axes` names them with the source's letters.
+    `array` can be displayed meanwhile. `axes` names its axes with the source's letters, in the
+    source's order, or TCZYX for an OME-Zarr file.
     """
 
     axes: str
@@ -25,26 +25,26 @@ class Target(Protocol):
     def array(self) -> Any: ...
 
     def write(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
-        """Write a (Y, X) block; integer types are rounded half to even, saturated, NaN is 0."""
+        """Write a (Y, X) block, converted by `cast`."""
 
     def commit(self) -> None:
-        """Take the result as complete: a file gets its final name."""
+        """Complete the result: a file gets its final name."""
 
     def discard(self) -> None:
-        """Leave nothing behind; without effect after `commit` or `keep_partial`."""
+        """Remove the result; no effect after `commit` or `keep_partial`."""
 
     def keep_partial(self) -> Path | None:
-        """Keep what was written of a file beside its final name; pixels not reached are 0."""
+        """Keep an unfinished file beside its final name; pixels not written yet are 0."""
 
 
 def cast(block: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> Array:
-    """Bring to `dtype`; integers are rounded half to even and saturated, NaN becomes 0."""
+    """Convert to `dtype`; integers are rounded half to even and saturated, NaN becomes 0."""
     dtype = np.dtype(dtype)
     if dtype.kind not in "ui":
         with np.errstate(over="ignore"):
             return block.astype(dtype)
     limits = np.iinfo(dtype)
-    # Compared before casting: the largest integers have no float32 of their own.
+    # Compare before casting: float32 cannot hold the largest integers exactly.
     over, under = block >= float(limits.max), block <= float(limits.min)
     result: Array = np.where(over | under | np.isnan(block), 0, np.rint(block)).astype(dtype)
     result[over] = limits.max
@@ -60,7 +60,7 @@ def place(
     region: Box,
     block: npt.NDArray[np.float32],
 ) -> tuple[tuple[int | slice, ...], Array]:
-    """Give index and values of a (Y, X) block for an array of `dtype` whose axes are `axes`."""
+    """Return index and values of a (Y, X) block in an array of `dtype` with these `axes`."""
     if block.shape != shape_of(region):
         raise ValueError(f"block of shape {block.shape} for region {region}")
     where = dict(zip(source.axes, source.index(plane, *slices(region)), strict=True))

@@ -1,4 +1,4 @@
-"""TIFF, written in place, region by region."""
+"""Writes TIFF in place, region by region."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.data.io.metadata import Metadata
 from napari_autostructn2v.engine.data.io.storage import Mapped, reserve
 from napari_autostructn2v.engine.data.io.units import FACTORS, SYMBOLS
 
-AXES = "TZCYX"  # the order ImageJ demands
+AXES = "TZCYX"  # the order that ImageJ requires
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 OME_TYPES = (
     "int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64",
@@ -25,11 +25,11 @@ IMAGEJ_LIMIT = 2**32 - 2**24  # bytes of pixels: offsets have 32 bits
 
 
 class TiffStorage:
-    """A TIFF being filled through a memory map, its `array` a view in the source's own order.
+    """A TIFF being written through a memory map; `array` has its axes in the source's order.
 
-    An ImageJ hyperstack where ImageJ can hold it and `ome` is not asked for, else
-    OME-BigTIFF, else (64-bit integers, float16) BigTIFF with tifffile's JSON description. On disk
-    the axes are TZCYX; S becomes the first of T, Z, C that is free.
+    The file is an ImageJ hyperstack if ImageJ supports the image and `ome` is false, else an
+    OME-BigTIFF, else (64-bit integers, float16) a BigTIFF with tifffile's JSON description. On
+    disk the axes are TZCYX; S becomes the first free one of T, Z and C.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TiffStorage:
         options = _options(
             self._shape, dtype, metadata.limited_to(self._axes, self._shape[2]), name, ome
         )
-        # One sample is named, or else tifffile takes an X of length 1 for it in ImageJ files.
+        # Without this axis tifffile takes an X of length 1 for the samples in ImageJ files.
         shape = (*self._shape, 1) if "imagej" in options else self._shape
         pixels = tifffile.memmap(
             path, shape=shape, dtype=dtype, photometric="minisblack", software=SOFTWARE, **options
@@ -100,7 +100,7 @@ _FINE = ("meter", "millimeter", "micrometer", "nanometer", "picometer")
 
 
 def _imagej_options(shape: tuple[int, ...], metadata: Metadata) -> dict[str, Any]:
-    """ImageJ knows one unit of length, and seconds."""
+    """Return the options for an ImageJ file, which has one unit of length, and seconds."""
     notes: dict[str, Any] = {}
     options: dict[str, Any] = {"metadata": notes}
     unit, x, y = _resolvable(metadata)
@@ -124,7 +124,7 @@ def _imagej_options(shape: tuple[int, ...], metadata: Metadata) -> dict[str, Any
 
 
 def _resolvable(metadata: Metadata) -> tuple[str | None, float | None, float | None]:
-    """Give a unit, and the pixel sizes in it, which a TIFF's resolution can hold."""
+    """Return a unit in which TIFF's resolution can hold the pixel sizes, and these in x and y."""
     own = metadata.units.get("X")
     for unit in (own, *(_FINE if own in FACTORS else ())):
         x, y = metadata.size_in("X", unit), metadata.size_in("Y", unit)
@@ -135,7 +135,7 @@ def _resolvable(metadata: Metadata) -> tuple[str | None, float | None, float | N
 
 
 def _lut(color: str) -> npt.NDArray[np.uint8]:
-    """A look-up table from black to a colour, as ImageJ keeps it: (3, 256)."""
+    """Return a look-up table from black to a colour, (3, 256), as ImageJ stores it."""
     ramp = np.linspace(0, 1, 256)
     return np.rint(np.multiply.outer(list(bytes.fromhex(color)), ramp)).astype(np.uint8)
 
@@ -148,7 +148,7 @@ def _ome_notes(shape: tuple[int, ...], metadata: Metadata, name: str) -> dict[st
         key = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
         known = metadata.units.get(axis)
         if axis == "T" and known is None:
-            known = "second"  # OME has no interval without a unit
+            known = "second"  # OME requires a unit of the interval
         notes[key] = metadata.pixel_size[axis]
         notes[f"{key}Unit"] = SYMBOLS.get(known or "", "pixel")
     channel: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a TIFF says of its pixels: sizes, position, channels; from OME, ImageJ or plain tags."""
+"""Reads pixel sizes, origin and channels of a TIFF from OME, ImageJ or plain tags."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from napari_autostructn2v.engine.data.io.metadata import Collected, Metadata
 
-# Dots per inch that programs fill in for screens and printers; they say nothing of a specimen.
+# Dots per inch that programs fill in for screens and printers; they are no pixel sizes.
 _SCREENS = (72, 96, 100, 120, 144, 150, 180, 200, 240, 300, 360, 400, 600, 1200, 2400)
 _INCH, _CENTIMETRE = 2, 3
 _MICRONS = {_INCH: 25400.0, _CENTIMETRE: 10000.0}
 
 
 def tiff_metadata(tif: Any, number: int, axes: str) -> Metadata:
-    """Collect what is said of one series, whose axes are named `axes`."""
+    """Collect the metadata of one series, whose axes are named `axes`."""
     series = tif.series[number]
     if series.kind == "ome":
         return _ome_metadata(tif, number)
@@ -69,7 +69,7 @@ def _ome_metadata(tif: Any, number: int) -> Metadata:
     except ElementTree.ParseError:
         return Metadata()
     images = [image for image in root.iter() if image.tag.endswith("}Image")]
-    if len(images) != len(tif.series):  # one without pixels is no series
+    if len(images) != len(tif.series):  # an image without pixels has no series
         images = [image for image in images if image.get("Name", "") == tif.series[number].name]
         pixels = images[0].find("{*}Pixels") if len(images) == 1 else None
     else:
@@ -92,7 +92,7 @@ def _ome_metadata(tif: Any, number: int) -> Metadata:
 
 
 def _color(text: str | None) -> str:
-    """RRGGBB of a colour as OME writes it, a signed number of four bytes; "" if there is none."""
+    """Return RRGGBB of a colour in OME's form, a signed 32-bit RGBA; "" if there is none."""
     try:
         return (int(text or "") & 0xFFFFFFFF).to_bytes(4, "big")[:3].hex().upper()
     except ValueError:

@@ -1,4 +1,4 @@
-"""TIFF, read lazily: every image of a file or of a set of files, and why one cannot be read."""
+"""Reads TIFF lazily: every image of a file or of a multi-file set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_autostructn2v.engine.data.io.storage import Mapped, Stored, check_bl
 from napari_autostructn2v.engine.data.io.tiff_metadata import tiff_metadata
 from napari_autostructn2v.engine.errors import InputError
 
-# A damaged file is told in our own sentence, not by tifffile on standard error.
+# `read` reports damaged files; tifffile would log them to standard error as well.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _log = logging.getLogger("napari_autostructn2v")
 
@@ -66,12 +66,12 @@ def _open_series(path: Path, tif: Any, number: int, axes: str | None, name: str)
 
 
 def _check_chain(path: Path, tif: Any) -> None:
-    """Walk all directories, before tifffile does, which would follow a circle for ever.
+    """Check the chain of directories, as tifffile would follow a cycle forever.
 
     Raises
     ------
     InputError
-        If a directory comes twice or lies beyond the end of the file.
+        If a directory occurs twice or lies beyond the end of the file.
     """
     file, layout = tif.filehandle, tif.tiff
     order: Literal["little", "big"] = "little" if tif.byteorder == "<" else "big"
@@ -107,7 +107,7 @@ def _check_chain(path: Path, tif: Any) -> None:
 def _sub_directories(
     file: Any, layout: Any, order: Literal["little", "big"], entries: bytes, count: int
 ) -> list[int]:
-    """Offsets of the first level of directories below one; smaller copies of it, mostly."""
+    """Return the offsets of a directory's subdirectories, mostly smaller copies of its image."""
     for k in range(count):
         entry = entries[k * layout.tagsize : (k + 1) * layout.tagsize]
         if int.from_bytes(entry[:2], order) != _SUBIFDS:
@@ -125,14 +125,14 @@ def _sub_directories(
 
 
 def _is_aside(series: Any, number: int) -> bool:
-    """Whether a series is a thumbnail, the slide's label, or a mask: no image to be denoised."""
+    """Whether a series is a thumbnail, a slide label or a mask, and not to be denoised."""
     kind = series.keyframe.subfiletype
     named = any(word in series.name.lower() for word in _NO_SCENES)
     return bool(kind & (_REDUCED | _MASK)) or (named and number > 0)
 
 
 def _scene_names(scenes: list[Any]) -> list[str]:
-    """Their own names where these tell them apart, else numbers; none for a single one."""
+    """Return the scenes' names if distinct, else numbers; a single scene has no name."""
     if len(scenes) == 1:
         return [""]
     names = [str(series.name).strip() for series in scenes]
@@ -150,7 +150,7 @@ def _tell_unnamed_pages(path: Path, tif: Any, scenes: list[Any]) -> None:
 
 
 def _axes(series: Any) -> str:
-    """Letters of a series; samples of a pixel that are no colours are channels."""
+    """Return the axes of a series; samples that are not colours are channels."""
     letters: str = series.axes
     if letters.endswith("X") and any(letter in "QIOS" for letter in letters):
         refuse_channels_last(series.shape)
@@ -160,8 +160,8 @@ def _axes(series: Any) -> str:
 
 
 def _refuse_rgb(path: Path, series: Any, axes: str | None) -> None:
-    # Colours beside each other are rgb. Colours in planes of their own are how tifffile
-    # used to save stacks of three or four 8-bit frames: four are frames, three need a name.
+    # Interleaved colours are rgb. Separate colour planes are also how tifffile used to save
+    # stacks of three or four 8-bit frames: four are taken as frames, three need named axes.
     page = series.keyframe
     kind = page.photometric.name
     if kind in ("MINISBLACK", "MINISWHITE", "PALETTE"):
@@ -183,7 +183,7 @@ def _refuse_rgb(path: Path, series: Any, axes: str | None) -> None:
 
 
 def _refuse_missing(path: Path, series: Any) -> None:
-    """Refuse an image some of whose planes are only declared: they would be read as blank."""
+    """Refuse an image with declared but missing planes, which would be read as blank."""
     page = max(series.keyframe.size, 1)
     wanted = max(math.prod(series.shape) // page, 1)
     missing = [k for k in range(len(series)) if series[k] is None] if len(series) > 1 else []
@@ -191,13 +191,13 @@ def _refuse_missing(path: Path, series: Any) -> None:
     if missing:
         raise InputError(
             f"{path} lacks {len(missing)} of its {wanted} planes, the first is plane "
-            f"{missing[0]}; put the files that hold them beside it, or save the planes that are "
-            "there as a file of their own"
+            f"{missing[0]}; put the files that hold them beside it, or save the other planes as a "
+            "new file"
         )
 
 
 def _refuse_truncated(path: Path, tif: Any, series: Any) -> None:
-    # tifffile logs a page that lies beyond the end of the file and goes on without it.
+    # tifffile only logs a page beyond the end of the file and skips it.
     there = tif.filehandle.size
     wanted = 0
     for page in (series[0], series[len(series) - 1]):
@@ -212,10 +212,10 @@ def _refuse_truncated(path: Path, tif: Any, series: Any) -> None:
 
 
 class _Pages:
-    """Compressed pages as an array, the last few decoded pages kept.
+    """Compressed pages as an array, with a cache of the last few decoded pages.
 
-    Where a compressed block spans much of a page, every small region would decode it anew. Files
-    are open only while something is read, so that there may be any number of them.
+    Without the cache, a compressed block that spans much of a page would be decoded again for
+    every small region. Files are open only during a read, so their number is not limited.
     """
 
     PAGES = 4
@@ -258,7 +258,7 @@ class _Pages:
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
-        """Keep the files open that are read meanwhile, by any number of threads."""
+        """Keep the files open until the last thread has finished reading."""
         with self._counting:
             self._users += 1
         try:
@@ -271,7 +271,7 @@ class _Pages:
 
 
 def set_name(files: tuple[Path, ...]) -> str:
-    """What the files of one set have in common in their names, or else the first one's."""
+    """Return the common prefix of the names of a set's files, or else the first name."""
     stems = [file.name.split(".")[0] for file in files]
-    common = os.path.commonprefix(stems)  # noqa: RUF071 - the letters they share are meant
+    common = os.path.commonprefix(stems)  # noqa: RUF071 - compares letters, as intended
     return common.rstrip("0123456789_- ") or stems[0]

@@ -1,4 +1,4 @@
-"""Units of length and time: all that OME knows, however they are spelled, in one vocabulary."""
+"""Units of length and time of OME, their spellings, and conversion between them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _OTHERS = (
     ("minute", "min", "time", 60.0), ("hour", "h", "time", 3600.0), ("day", "d", "time", 86400.0),
 )  # fmt: skip
 
-# Name as OME-NGFF spells it: what it measures, and how many metres or seconds it is.
+# Name in OME-NGFF: the quantity, and the unit in metres or seconds.
 FACTORS: dict[str, tuple[str, float]] = {"meter": ("length", 1.0), "second": ("time", 1.0)}
-# Name: symbol in OME-TIFF.
+# Name in OME-NGFF: symbol in OME-TIFF.
 SYMBOLS: dict[str, str] = {"meter": "m", "second": "s"}
 for _name, _symbol, _factor in _PREFIXES:
     for _unit, _short, _kind in (("meter", "m", "length"), ("second", "s", "time")):
@@ -32,7 +32,7 @@ for _name, _symbol, _kind, _factor in _OTHERS:
     FACTORS[_name] = (_kind, _factor)
     SYMBOLS[_name] = _symbol
 
-# What OME-NGFF does not know of these is written in metres.
+# Units that OME-NGFF allows; the others are converted to metres or seconds.
 NGFF = frozenset(SYMBOLS) - {
     "thou", "line", "point", "astronomical unit", "light year", "decameter", "decasecond",
 }  # fmt: skip
@@ -48,9 +48,9 @@ _BY_SYMBOL = {symbol: name for name, symbol in SYMBOLS.items()}
 
 
 def unit_name(text: object) -> str | None:
-    """Spell a unit as OME-NGFF does; None when the text says that there is none.
+    """Return the OME-NGFF name of a unit; None if the text means "no unit".
 
-    A unit that is not known is given as it stands.
+    Unknown units are returned unchanged.
 
     >>> unit_name("Microns"), unit_name("um"), unit_name("nanometres"), unit_name("pixel")
     ('micrometer', 'micrometer', 'nanometer', None)
@@ -59,7 +59,7 @@ def unit_name(text: object) -> str | None:
     word = word.replace("\u03bc", "µ").replace("\u212b", "Å")
     if word.lower() in _NONE:
         return None
-    # Symbols first, as they stand: a millimetre is no megametre.
+    # Symbols first and case-sensitive: mm is not Mm.
     for symbol in (word, _micro(word), word.lower(), _micro(word.lower())):
         if symbol in _BY_SYMBOL:
             return _BY_SYMBOL[symbol]
@@ -77,7 +77,7 @@ def _micro(word: str) -> str:
 
 
 def converted(size: float, unit: str | None, wanted: str | None) -> float | None:
-    """Give a size in another unit; None if either is unknown or of another kind."""
+    """Convert a size to another unit; None if a unit is unknown or the quantities differ."""
     if unit == wanted:
         return size
     here, there = FACTORS.get(unit or ""), FACTORS.get(wanted or "")

@@ -1,4 +1,4 @@
-"""Zarr, read lazily: every image of OME-Zarr 0.4 and 0.5, and bare arrays."""
+"""Reads Zarr lazily: every image of OME-Zarr 0.4 and 0.5, and plain arrays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_zarr(path: Path, axes: str | None) -> list[Stored]:
     from napari_autostructn2v.engine.data.io.zarr_store import CheckedStore
 
     _refuse_code(path)
-    # What is consolidated would be a second description, and not the one looked into for code.
+    # `_refuse_code` checks the arrays' own metadata, so a consolidated copy is not trusted.
     node = zarr.open(CheckedStore(path), mode="r", use_consolidated=False)
     if hasattr(node, "shape"):
         names = getattr(node.metadata, "dimension_names", None) or ()
@@ -86,11 +86,11 @@ def _open_image(
         raise InputError(f"{path} is an OME-Zarr image without levels; name the array in it")
     level = levels[0]
     name = str(level.get("path"))
-    _refuse_code(path / name)  # before zarr looks at it
+    _refuse_code(path / name)  # before zarr opens it
     if name not in group:
         raise InputError(
-            f"{path} lacks its level {name}, the image in full size; it is damaged, or was not "
-            "copied as a whole"
+            f"{path} lacks its level {name}, the image in full size; it is damaged or was not "
+            "copied completely"
         )
     data = group[name]
     check_block(path, data.chunks, data.dtype)
@@ -106,8 +106,8 @@ def _open_image(
         shift += _transform(image, "translation", len(own))
         for letter, size, start, axis in zip(own, outer * inner, shift, described, strict=True):
             if axes and letter != _axis_letter(axis):
-                continue  # it was meant for an axis of another kind
-            if size != 1 or axis.get("unit"):  # without a unit, 1 only says that there is none
+                continue  # the size belongs to another axis than the one named by the user
+            if size != 1 or axis.get("unit"):  # 1 without a unit means unknown
                 found.put(letter, size, axis.get("unit"))
             found.place(letter, start, axis.get("unit"))
     channels = _ome_attributes(group).get("omero", {}).get("channels", ())
@@ -122,12 +122,12 @@ def _color(text: object) -> str:
 
 
 def _refuse_code(folder: Path) -> None:
-    """Refuse an array whose codec would run what a stranger has written.
+    """Refuse an array whose codec could run code from the file.
 
     Raises
     ------
     InputError
-        If a filter, a compressor or any codec is the pickle codec, or the values are objects.
+        If a filter, compressor or other codec is the pickle codec, or the values are objects.
     """
     for mark in (".zarray", "zarr.json"):
         file = folder / mark
@@ -145,7 +145,7 @@ def _refuse_code(folder: Path) -> None:
 
 
 def _codecs(chain: Any) -> Iterator[str]:
-    """Names of all codecs, those inside others too."""
+    """Yield the names of all codecs, including nested ones."""
     if isinstance(chain, list):
         for item in chain:
             yield from _codecs(item)
@@ -157,7 +157,7 @@ def _codecs(chain: Any) -> Iterator[str]:
 
 def _ome_attributes(node: Any) -> Mapping[str, Any]:
     attributes = node.attrs.asdict()
-    inner = attributes.get("ome", attributes)  # 0.5 keeps them one level deeper than 0.4
+    inner = attributes.get("ome", attributes)  # 0.5 nests them one level deeper than 0.4
     return inner if isinstance(inner, Mapping) else {}
 
 
@@ -174,12 +174,12 @@ def _zarr_axes(names: Any, shape: tuple[int, ...]) -> str:
         try:
             return check_axes(name_unknown("".join(letters)), shape)
         except InputError:
-            pass  # metadata that names no image: better the usual order than nothing
+            pass  # the names don't fit an image: fall back to the usual order
     return default_axes(shape)
 
 
 def _transform(holder: Mapping[str, Any], kind: str, length: int) -> npt.NDArray[np.float64]:
-    """Give the scale, or the translation, of each axis; that of nothing where none is valid."""
+    """Return the scale or translation per axis; 1 or 0 if there is no valid one."""
     for transform in holder.get("coordinateTransformations") or ():
         if transform.get("type") == kind and len(transform.get(kind, ())) == length:
             return np.asarray(transform[kind], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A Zarr folder to read from, whose damaged blocks do not end the process."""
+"""A Zarr store for reading that survives damaged Blosc chunks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
-_HEADER = 16  # bytes of a Blosc frame; its last four are the length of the whole
+_HEADER = 16  # bytes of a Blosc frame; the last four hold the length of the frame
 
 
 class CheckedStore(LocalStore):  # type: ignore[misc]
-    """Holds Blosc frames against their length: numcodecs reads on to where they say they end.
+    """Checks Blosc frames for truncation: numcodecs would read past the end of a short one.
 
-    Frames inside the shards of Zarr 3 are not looked at.
+    Frames inside the shards of Zarr 3 are not checked.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)
-        self._frames: dict[Path, bool] = {}  # whether there are any, by folder
+        self._frames: dict[Path, bool] = {}  # by folder: whether its chunks are Blosc frames
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -48,7 +48,7 @@ _DESCRIPTIONS = (*_ARRAYS, ".zattrs", ".zgroup", ".zmetadata")
 
 
 def _is_blosc(description: Path) -> bool:
-    """Whether a block of the array is a Blosc frame as it lies in the file."""
+    """Whether the stored chunks of an array are Blosc frames."""
     about = json.loads(description.read_text(encoding="utf-8"))
     outermost = about.get("compressor") or (about.get("codecs") or [{}])[-1]
     name = outermost.get("id") or outermost.get("name")
