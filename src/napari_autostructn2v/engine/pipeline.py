@@ -19,6 +19,7 @@ from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import normalise as _normalise
 from napari_autostructn2v.engine.data.opening import open_source
+from napari_autostructn2v.engine.data.sampling import sampled
 from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, Sink
 from napari_autostructn2v.engine.data.source import Source, as_source
 from napari_autostructn2v.engine.devices import choose_device, choose_precision
@@ -105,6 +106,9 @@ def _run(
     precision = choose_precision(config.training.precision, device)
     yield events.Started(tuple(source.name for source in sources), str(device), precision)
 
+    sources = sampled(sources, config.seed)
+    if onto is None:
+        shown = sources
     wholes = mended(sources)
     used, said = with_noise(wholes, config)
     yield from map(events.Warning, said)

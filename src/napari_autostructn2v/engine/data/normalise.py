@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.levels import levelled
-from napari_autostructn2v.engine.data.sampling import sample_blocks
+from napari_autostructn2v.engine.data.sampling import common_sample, read_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
@@ -41,16 +41,14 @@ def normalise(sources: Sequence[Source], config: Config) -> Normalisation:
 
     What is no data does not count. A channel without noise in any image stays as it is.
     """
-    means, deviations, offset = [], [], 0.0
-    for channel in range(max(source.channels for source in sources)):
-        rng = np.random.default_rng((config.seed, channel))
+    means, deviations, images = [], [], levelled(sources)
+    offset = images[-1].offset
+    for channel in range(max(source.channels for source in images)):
         values: list[Any] = []
-        for source in levelled(sources):
-            offset = source.offset
-            if channel < source.channels:
-                with suppress(InputError):
-                    blocks = sample_blocks(source, channel, rng, images=len(sources))
-                    values += [block[np.isfinite(block)] for block in blocks]
+        for pieces in common_sample(images, channel, config.seed):
+            with suppress(InputError):
+                blocks, _ = read_blocks(pieces)
+                values += [block[np.isfinite(block)] for block in blocks]
         found = np.concatenate(values).astype(float) if values else np.zeros(1)
         means.append(float(found.mean()) + offset)
         deviations.append(float(found.std()) or 1.0)

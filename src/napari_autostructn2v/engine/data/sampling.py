@@ -1,21 +1,26 @@
-"""Reads a bounded number of blocks of an image, however large it is."""
+"""Reads a bounded number of blocks of an image, however large it is; those of a run only once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.piece import Piece
-from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.types import Array
+from napari_autostructn2v.engine.types import Array, Box, covers, slices
 
 _SAMPLE_PIXELS = 2**21
 _LEAST_PIXELS = 2**14
 _BLOCK = 1024
+_KEPT_PIXELS = 2**25  # of all images of a run together
+_SHARED = 4  # a defect that matters is seen in a quarter of what noise is measured on
 _AMONG = 16  # places along each axis; of few blocks not all shall lie in corners
 
 _SMALLEST, _LARGEST = 1e-15, 1e15  # grey values; their squares are summed in float32
@@ -46,6 +51,85 @@ def sample_pieces(
         Piece(source, plane, ((y, y + block[0]), (x, x + block[1])))
         for plane, y, x in (grid[i] for i in chosen)
     ]
+
+
+def noise_sample(source: Source, image: int, channel: int, seed: int) -> list[Piece]:
+    """The blocks that the noise of an image is measured on."""
+    return sample_pieces(source, channel, np.random.default_rng((seed, image, channel)))
+
+
+def defect_sample(source: Source, channel: int) -> list[Piece]:
+    """The blocks that defects are told by."""
+    return sample_pieces(source, channel, np.random.default_rng(channel), _SHARED)
+
+
+def common_sample(sources: Sequence[Source], channel: int, seed: int) -> list[list[Piece]]:
+    """Blocks of each image that has the channel; together no more than of a single image."""
+    rng = np.random.default_rng((seed, channel))
+    return [
+        sample_pieces(source, channel, rng, images=len(sources))
+        for source in sources
+        if channel < source.channels
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(View):
+    """Blocks of an image by plane, in the type that they have; whatever else is asked is read."""
+
+    blocks: Mapping[int, Sequence[tuple[Box, Array]]]
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], most: int) -> Samples:
+        """Read pieces of one image, `most` pixels of them.
+
+        What can't be read is left out: whoever asks for it is told.
+        """
+        blocks: dict[int, list[tuple[Box, Array]]] = {}
+        for piece in pieces:
+            known = blocks.setdefault(piece.plane, [])
+            if piece.pixels > most or any(covers(box, piece.region) for box, _ in known):
+                continue
+            with suppress(InputError):
+                block = piece.source.stored(piece.plane, *slices(piece.region))
+                known.append((piece.region, block))
+                most -= block.size
+        return cls(blocks)
+
+    @property
+    def pixels(self) -> int:
+        return sum(block.size for known in self.blocks.values() for _, block in known)
+
+    def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
+        wanted = tuple(span.indices(n)[:2] for span, n in zip((y, x), source.size, strict=True))
+        for box, block in self.blocks.get(plane, ()):
+            if covers(box, wanted):
+                return block[slices(wanted, box)]
+        return source.stored(plane, y, x)
+
+    def __reduce__(self) -> tuple[type[Samples], tuple[Any, ...]]:
+        return Samples, ({},)  # another process reads what it needs
+
+
+def sampled(sources: Sequence[Source], seed: int) -> list[Source]:
+    """The same images, whose samples are read now and never again.
+
+    Those of images that are too many to be kept are read when they are needed.
+    """
+    pieces: dict[Source, list[Piece]] = {source: [] for source in sources}
+    for channel in range(max(source.channels for source in sources)):
+        for image, source in enumerate(sources):
+            if channel < source.channels:
+                pieces[source] += noise_sample(source, image, channel, seed)
+                pieces[source] += defect_sample(source, channel)
+        for shared in common_sample(sources, channel, seed):
+            pieces[shared[0].source] += shared
+    left, result = _KEPT_PIXELS, []
+    for source in sources:
+        view = Samples.of(pieces[source], left)
+        left -= view.pixels
+        result.append(source.through(view, source.offset))
+    return result
 
 
 def sample_blocks(

@@ -13,8 +13,8 @@ import numpy as np
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.defects import Defects
 from napari_autostructn2v.engine.data.levels import levelled
-from napari_autostructn2v.engine.data.piece import Piece, read_around
-from napari_autostructn2v.engine.data.sampling import read_blocks, sample_pieces
+from napari_autostructn2v.engine.data.piece import read_around
+from napari_autostructn2v.engine.data.sampling import defect_sample, read_blocks
 from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.analysis import nothing_to_measure
@@ -23,7 +23,6 @@ from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.types import Array, Box, middle, slices, whole
 
 _HALO = 2  # px: as far as a pixel's neighbours are looked at
-_SHARED = 4  # a defect that matters is seen in a quarter of what noise is measured on
 _GLANCE, _STRIP = 8, 256  # px
 
 
@@ -49,7 +48,7 @@ class Mending(View):
 
     def defects(self, source: Source, channel: int) -> Defects:
         if channel not in self._defects:
-            pieces = _sample(source, channel)
+            pieces = defect_sample(source, channel)
             self._defects[channel] = Defects.of([piece.read() for piece in pieces])
         return self._defects[channel]
 
@@ -93,7 +92,7 @@ class Mended:
         found = {}
         for channel in range(self.level.channels):
             try:
-                read_blocks(_sample(self.level, channel))
+                read_blocks(defect_sample(self.level, channel))
             except InputError as error:
                 found[channel] = str(error)
         return found
@@ -147,10 +146,6 @@ def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], 
             for which, why in what.items()
         ]
     return used, said
-
-
-def _sample(source: Source, channel: int) -> list[Piece]:
-    return sample_pieces(source, channel, np.random.default_rng(channel), _SHARED)
 
 
 def _values(block: Array) -> Array:

@@ -13,7 +13,7 @@ from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.levels import levelled
 from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.piece import Piece
-from napari_autostructn2v.engine.data.sampling import read_blocks, sample_blocks, sample_pieces
+from napari_autostructn2v.engine.data.sampling import noise_sample, read_blocks, sample_blocks
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.labels import listed
@@ -153,8 +153,7 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[NoiseAnalysis
     for image, whole in enumerate(sources):
         (source,) = levelled([whole])
         for channel in range(source.channels):
-            rng = np.random.default_rng((config.seed, image, channel))
-            pieces = sample_pieces(source, channel, rng)
+            pieces = noise_sample(source, image, channel, config.seed)
             places = tuple(Place(image, piece.plane, piece.region) for piece in pieces)
             try:
                 blocks, outliers = read_blocks(pieces)
