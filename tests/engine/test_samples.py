@@ -13,6 +13,7 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data import sampling
 from napari_autostructn2v.engine.data.opening import open_source, reopen
 from napari_autostructn2v.engine.data.sampling import (
+    Samples,
     common_sample,
     defect_sample,
     noise_sample,
@@ -112,6 +113,14 @@ def test_samples_are_what_the_image_holds() -> None:
         for y, x in ((WHOLE, WHOLE), (slice(3, 20), slice(7, 8))):
             np.testing.assert_array_equal(seen.read(plane, y, x), plain.read(plane, y, x))
     assert (seen.name, seen.axes, seen.metadata) == (plain.name, plain.axes, plain.metadata)
+
+
+def test_samples_hold_nothing_but_themselves() -> None:
+    page = np.zeros((3000, 3000), np.uint16)
+    (piece,) = defect_sample(as_source(page), 0)
+    ((_, block),) = Samples.of([piece], most=2**20).blocks[0]
+    assert block.shape == piece.shape != page.shape
+    assert not np.shares_memory(block, page)
 
 
 def test_of_too_many_images_some_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

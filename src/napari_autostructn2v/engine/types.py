@@ -41,6 +41,16 @@ def slices(box: Box, origin: Box | None = None) -> tuple[slice, ...]:
     return tuple(slice(a - first, b - first) for (a, b), first in zip(box, firsts, strict=True))
 
 
+def box_of(index: Sequence[slice], size: Sequence[int]) -> Box:
+    """The box that slices pick of an array, their ends being clipped as for indexing."""
+    return tuple(where.indices(n)[:2] for where, n in zip(index, size, strict=True))
+
+
+def inside(box: Box, size: Sequence[int]) -> Box:
+    """The part of a box that lies in an image; a span beside it has a length of 0 or less."""
+    return tuple((max(start, 0), min(end, n)) for (start, end), n in zip(box, size, strict=True))
+
+
 def covers(outer: Box, inner: Box) -> bool:
     return all(a <= c and d <= b for (a, b), (c, d) in zip(outer, inner, strict=True))
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.types import Array, Box, shape_of, slices
+from napari_autostructn2v.engine.types import Array, Box, box_of, inside, shape_of, slices
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,6 @@ def read_around(
     source: Source, plane: int, y: slice, x: slice, halo: int
 ) -> tuple[Array, tuple[slice, ...], Box]:
     """Read a region with a halo: the block, the region in it, and where the block lies."""
-    spans = [span.indices(n)[:2] for span, n in zip((y, x), source.size, strict=True)]
-    box = tuple(
-        (max(start - halo, 0), min(stop + halo, n))
-        for (start, stop), n in zip(spans, source.size, strict=True)
-    )
-    return source.read(plane, *slices(box)), slices(tuple(spans), box), box
+    wanted = box_of((y, x), source.size)
+    box = inside(tuple((start - halo, end + halo) for start, end in wanted), source.size)
+    return source.read(plane, *slices(box)), slices(wanted, box), box

@@ -14,7 +14,7 @@ from napari_autostructn2v.engine.data.defects import measurable
 from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.types import Array, Box, covers, slices
+from napari_autostructn2v.engine.types import Array, Box, box_of, covers, slices
 
 _SAMPLE_PIXELS = 2**21
 _LEAST_PIXELS = 2**14
@@ -91,7 +91,8 @@ class Samples(View):
             if piece.pixels > most or any(covers(box, piece.region) for box, _ in known):
                 continue
             with suppress(InputError):
-                block = piece.source.stored(piece.plane, *slices(piece.region))
+                # A copy: what is read may be a view of much more, such as a decoded page.
+                block = np.array(piece.source.stored(piece.plane, *slices(piece.region)))
                 known.append((piece.region, block))
                 most -= block.size
         return cls(blocks)
@@ -101,7 +102,7 @@ class Samples(View):
         return sum(block.size for known in self.blocks.values() for _, block in known)
 
     def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
-        wanted = tuple(span.indices(n)[:2] for span, n in zip((y, x), source.size, strict=True))
+        wanted = box_of((y, x), source.size)
         for box, block in self.blocks.get(plane, ()):
             if covers(box, wanted):
                 return block[slices(wanted, box)]

@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.events import Place, Stop
 from napari_autostructn2v.engine.inference.predict import denoise_plane
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.types import Box, middle, shape_of, slices
+from napari_autostructn2v.engine.types import inside, middle, shape_of, slices
 
 _FIRST = 10  # steps of a stage before there is anything to see
 _EVERY = 2.0  # seconds between the beginnings of two previews, at least
@@ -64,13 +64,10 @@ class Previewer:
         self, stage: StageName, step: int, network: UNet, place: Place, source: Source
     ) -> events.Preview | None:
         """Denoise the middle of a place; None if it lies outside the image, or after a stop."""
-        inside: Box = tuple(
-            (max(start, 0), min(end, n))
-            for (start, end), n in zip(place.region, source.size, strict=True)
-        )
-        if min(shape_of(inside)) <= 0:
+        shown = inside(place.region, source.size)
+        if min(shape_of(shown)) <= 0:
             return None
-        region, missing = middle(inside, _SIDE), 1
+        region, missing = middle(shown, _SIDE), 1
         dtype = np.float64 if source.offset else np.float32
         image: npt.NDArray[Any] = np.empty(shape_of(region), dtype)
         for part, block, left in denoise_plane(
@@ -80,5 +77,5 @@ class Previewer:
             missing = left
         if missing:
             return None
-        shown = Place(place.image, place.plane, region)
-        return events.Preview(stage, step, events.read_only(image), shown)
+        there = Place(place.image, place.plane, region)
+        return events.Preview(stage, step, events.read_only(image), there)
