@@ -8,7 +8,8 @@ from napari_autostructn2v.plugin.widgets.debounced import POOL
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left(qapp):
+def _nothing_is_left(no_window_is_left):
+    """Neither a window nor a thread."""
     yield
     assert QThreadPool.globalInstance().waitForDone(5000)
     assert POOL.waitForDone(5000)
