@@ -112,8 +112,9 @@ class FakeEngine:
             if stage == "stage2":
                 yield MaskFound(mask, found.noise.rho, "along x", 0.6)
             stopped = None
+            # Slower than the window is told: a backlog of events would keep it from the rest.
             while self.wait and not stop.is_set():
-                time.sleep(0.005)
+                time.sleep(0.03)
                 yield Progress(stage, 1, 10, 0.5, 9.0)
                 if job.preview() is not None:
                     yield Preview(stage, 1, np.zeros((4, 4), np.float32), place)
