@@ -8,6 +8,9 @@ DISPLAYED = $(if $(DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run --auto-s
 # Several workers, each of one thread; a window's tests don't wait for those of the engine.
 PYTEST = $(DISPLAYED) $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
+# Modules are compiled once, not by each worker and each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-all lint fuzz napari screenshots clean
 
 help:

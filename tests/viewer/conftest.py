@@ -1,5 +1,6 @@
 """A real napari window and fake runs, so that the rooms are tested without training."""
 
+import gc
 import time
 from types import SimpleNamespace
 
@@ -157,6 +158,13 @@ class FakeEngine:
                 time.sleep(self.pause)
                 done = plane * len(tops) + i + 1
                 yield TileDone(stage, image, plane, ((top, bottom), (0, width)), done, total)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_not_searched():
+    """Keep the collector, which the tests call often, from going through all that is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
