@@ -11,11 +11,12 @@ PYTEST = $(DISPLAYED) $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 # Modules are compiled once, not by each worker and each run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-all lint fuzz napari screenshots clean
+.PHONY: help demo check test test-all lint fuzz napari screenshots clean
 
 help:
 	@echo "make demo         denoise a synthetic sample, write the picture into out/"
-	@echo "make test         lint, types and the quick tests"
+	@echo "make check        lint, types and the quickest tests, in less than a minute"
+	@echo "make test         lint, types and all tests but the slow ones"
 	@echo "make test-all     the slow tests too"
 	@echo "make lint         lint and types only"
 	@echo "make fuzz         20 000 damaged inputs of every kind; COUNT=, SEED="
@@ -25,6 +26,9 @@ help:
 
 demo: .venv/base.stamp
 	$(BIN)/autostructn2v demo -o out
+
+check: lint
+	$(PYTEST) -m "quick and not slow" tests/engine
 
 test: lint
 	$(PYTEST) -m "not slow"

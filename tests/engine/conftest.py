@@ -1,4 +1,4 @@
-"""The command line, called in this process."""
+"""The command line, called in this process; and which tests are the quick ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ from typing import NamedTuple
 import pytest
 
 from napari_autostructn2v.cli import main
+
+# Modules whose tests neither train, nor open a window, nor start a program.
+QUICK = """
+architecture batch config correlation docs events fit mask_file masking metadata model model_file
+outputs patches paths project_files purity refusals scenes sink source split strangers_files
+synthetic tiles traits
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    quick = {Path(__file__).with_name(f"test_{name}.py") for name in QUICK.split()}
+    assert all(path.exists() for path in quick)
+    for item in items:
+        if item.path in quick:
+            item.add_marker(pytest.mark.quick)
 
 
 class Ended(NamedTuple):

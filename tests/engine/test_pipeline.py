@@ -272,7 +272,7 @@ def test_missing_values_stay_missing() -> None:
 
 
 def test_lazy_arrays_are_read_by_region(tmp_path: Path) -> None:
-    image = np.stack([noisy(seed=s) for s in range(3)]).astype(np.float32)
+    image = np.stack([noisy(size=64, seed=s) for s in range(3)]).astype(np.float32)
     expected = denoise(image, axes="TYX", config=config())
     store = zarr.create_array(tmp_path / "a.zarr", shape=image.shape, chunks=(1, 40, 40),
                               dtype=image.dtype)  # fmt: skip

@@ -156,10 +156,10 @@ def test_networks_accept_what_the_config_allows() -> None:
 GIB = 2**30
 
 
-def side(options: Network, free: float, monkeypatch: pytest.MonkeyPatch, **more: Any) -> int:
+def side(net: UNet, free: float, monkeypatch: pytest.MonkeyPatch, **more: Any) -> int:
     memory = SimpleNamespace(available=int(free * GIB))
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: memory)
-    return module.tile_side(UNet(options), CPU, None, **more)
+    return module.tile_side(net, CPU, None, **more)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
@@ -167,19 +167,19 @@ def side(options: Network, free: float, monkeypatch: pytest.MonkeyPatch, **more:
 def test_tiles_are_worth_their_halo_where_memory_allows(
     depth: int, features: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Network(depth=depth, features=features)
-    halo = 2 * UNet(options).reach
+    net = UNet(Network(depth=depth, features=features))
+    halo = 2 * net.reach
     for chunks in ((1, 1), (512, 512), (256, 256), (100, 100), (2048, 2048), (5, 1), (37, 41)):
-        found = side(options, 64, monkeypatch, chunks=chunks)
+        found = side(net, 64, monkeypatch, chunks=chunks)
         assert (found + halo) ** 2 < 2.75 * found**2
-        small = side(options, 0.5, monkeypatch, chunks=chunks)
+        small = side(net, 0.5, monkeypatch, chunks=chunks)
         assert small == 64 or (small + halo) ** 2 * 32 * features <= 0.126 * GIB
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 5])
 @pytest.mark.parametrize("chunk", [64, 100, 256, 512, 1000, 1024, 2048])
 def test_tiles_keep_to_chunks(depth: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = side(Network(depth=depth), 64, monkeypatch, chunks=(chunk, chunk))
+    found = side(UNet(Network(depth=depth)), 64, monkeypatch, chunks=(chunk, chunk))
     assert found % UNet(Network(depth=depth)).stride == 0
     assert found % chunk == 0 or chunk % found == 0 or chunk % 2**depth
 
