@@ -16,7 +16,8 @@ def closes_its_windows(qapp):
     from pytestqt.qt_compat import qt_api
 
     def windows():
-        return set(qapp.topLevelWidgets())
+        # Those that are seen: pyqtgraph keeps the menus of plots that are gone.
+        return {widget for widget in qapp.topLevelWidgets() if widget.isVisible()}
 
     def delete():
         due = qt_api.QtCore.QEvent.Type.DeferredDelete

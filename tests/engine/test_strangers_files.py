@@ -336,7 +336,7 @@ def test_what_was_written_here_is_found_only_by_name(tmp_path: Path, write: Any,
     write(tmp_path / name)
     (own,) = tmp_path.iterdir()
     assert is_ours(own)
-    with pytest.raises(InputError, match=r"all images in .* written by this program; name those"):
+    with pytest.raises(InputError, match=r"all images in .* written by this program; to open one"):
         find_files(tmp_path)
     image = tmp_path / "image.tif"
     tifffile.imwrite(image, noise(8, 9))

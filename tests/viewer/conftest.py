@@ -168,11 +168,6 @@ def _imports_are_not_searched():
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(no_window_is_left):
-    pass
-
-
-@pytest.fixture(autouse=True)
 def remembered(tmp_path, monkeypatch):
     """What is remembered goes to a file of the test's own."""
     path = tmp_path / "settings.json"

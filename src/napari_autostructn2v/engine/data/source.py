@@ -255,7 +255,7 @@ class Through:
     offset: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceSpec:
     """How to open an image again (`opening.reopen`), in another process too: it pickles.
 
