@@ -12,7 +12,8 @@ from napari_autostructn2v.engine.mask.analysis import analyse
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.plugin.layers.reading import snapshot
 from napari_autostructn2v.plugin.runs.jobs import Analysed, Apply, Loaded, Saved, Train
-from napari_autostructn2v.plugin.runs.session import Session, Trained
+from napari_autostructn2v.plugin.runs.known import Trained
+from napari_autostructn2v.plugin.runs.session import Session
 from napari_autostructn2v.plugin.runs.worker import Done
 
 NOISY = sample("nuclei", "horizontal", 128).noisy
@@ -330,7 +331,7 @@ def test_jobs_carry_what_was_asked(qtbot, layer):
     assert isinstance(jobs[0], Train)
     assert jobs[0].preview() is place
     assert run.title == "Denoise cells"
-    session.trained = SimpleNamespace(model=model())
+    session.take_over(Trained(model(), "m"))
     session.apply(session.images, Config(), None)
     assert isinstance(jobs[1], Apply)
 

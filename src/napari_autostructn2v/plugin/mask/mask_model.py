@@ -5,9 +5,8 @@ Whole rows and columns are flags: as pixels they are wider than anything that ca
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -26,14 +25,14 @@ _CROSS: Array = ndimage.generate_binary_structure(2, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class Shape:
     """`core` has odd sides, no empty border and its centre set; `row` and `column` are flags."""
 
     core: Array
     row: bool = False
     column: bool = False
 
-    def equals(self, other: _State) -> bool:
+    def equals(self, other: Shape) -> bool:
         flags = (self.row, self.column) == (other.row, other.column)
         return flags and np.array_equal(self.core, other.core)
 
@@ -50,6 +49,35 @@ class _State:
         return cells
 
 
+_SINGLE = Shape(SINGLE_PIXEL)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskState:
+    """A mask with its history, and the measurement it follows from.
+
+    Attributes
+    ----------
+    shape, automatic
+        The mask as it is, and as the rule makes it.
+    rho, error
+        (2L+1, 2L+1) autocorrelation and its standard error, lag 0 in the centre; None before the
+        noise is measured.
+    full_half
+        A line that reaches this far from the centre on both sides is a whole row or column.
+    undo, redo
+        Earlier and later masks, the nearest last.
+    """
+
+    shape: Shape = _SINGLE
+    automatic: Shape = _SINGLE
+    rho: Array | None = None
+    error: Array | None = None
+    full_half: int = _UNMEASURED_LAG
+    undo: tuple[Shape, ...] = ()
+    redo: tuple[Shape, ...] = ()
+
+
 class MaskModel(QObject):
     """A structural mask, the noise it follows from, and the ways to edit it. GUI thread only.
 
@@ -63,59 +91,51 @@ class MaskModel(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.rho: Array | None = None
-        self.error: Array | None = None
-        self._automatic = self._state = _State(SINGLE_PIXEL)
-        self._full_half = _UNMEASURED_LAG
+        self._state = MaskState()
         self._symmetric = True
         self._stroke: object = None
-        self._undo: deque[_State] = deque(maxlen=_HISTORY)
-        self._redo: deque[_State] = deque(maxlen=_HISTORY)
+
+    @property
+    def state(self) -> MaskState:
+        return self._state
+
+    @state.setter
+    def state(self, state: MaskState) -> None:
+        self._state, self._stroke = state, None
+        self.measured.emit()
+        self.changed.emit()
 
     def set_noise(self, rho: Array, error: Array | None, mask: Array, full_half: int) -> None:
-        """Begin anew with a measurement and the mask that follows from it.
+        """Begin anew with a measurement and the automatic mask; the rest is as in `MaskState`.
 
-        Parameters
-        ----------
-        rho, error
-            (2L+1, 2L+1) autocorrelation and its standard error, lag 0 in the centre.
-        mask
-            The automatic mask, which `reset` goes back to.
-        full_half
-            A line that reaches this far from the centre on both sides is a whole row or column:
-            the side of a training patch less one.
+        `full_half` is the side of a training patch less one.
         """
-        self.rho, self.error = rho, error
-        self._full_half = full_half
-        self._automatic = self._state = self._split(check_mask(mask))
-        self._undo.clear()
-        self._redo.clear()
-        self._stroke = None
-        self.measured.emit()
-        self.changed.emit()
+        shape = _split(check_mask(mask), full_half)
+        self.state = MaskState(shape, shape, rho, error, full_half)
 
     def forget(self) -> None:
-        """Be as at first: nothing is measured, and no neighbour is hidden."""
-        self.rho = self.error = None
-        self._automatic = self._state = _State(SINGLE_PIXEL)
-        self._full_half = _UNMEASURED_LAG
-        self._undo.clear()
-        self._redo.clear()
-        self._stroke = None
-        self.measured.emit()
-        self.changed.emit()
+        """Go back to the start: nothing is measured, and no neighbour is hidden."""
+        self.state = MaskState()
+
+    @property
+    def rho(self) -> Array | None:
+        return self._state.rho
+
+    @property
+    def error(self) -> Array | None:
+        return self._state.error
 
     @property
     def mask(self) -> Array:
         """uint8, odd sides, centre 1, whole rows and columns written out."""
-        return self.written_out(self._full_half)
+        return self.written_out(self._state.full_half)
 
     def written_out(self, full_half: int) -> Array:
         """As `mask`, with whole rows and columns that reach so far from the centre."""
         length = 2 * full_half + 1
-        lines = [np.ones((1, length), np.uint8)] * self._state.row
-        lines += [np.ones((length, 1), np.uint8)] * self._state.column
-        return union(self._state.core, *lines)
+        lines = [np.ones((1, length), np.uint8)] * self._state.shape.row
+        lines += [np.ones((length, 1), np.uint8)] * self._state.shape.column
+        return union(self._state.shape.core, *lines)
 
     @property
     def max_lag(self) -> int:
@@ -126,11 +146,11 @@ class MaskModel(QObject):
     @property
     def core_half(self) -> int:
         """How far the mask reaches, whole rows and columns apart."""
-        return int(self._state.half.max())
+        return int(self._state.shape.half.max())
 
     @property
     def is_automatic(self) -> bool:
-        return self._state.equals(self._automatic)
+        return self._state.shape.equals(self._state.automatic)
 
     @property
     def stroke(self) -> object:
@@ -149,23 +169,23 @@ class MaskModel(QObject):
 
     @property
     def whole_row(self) -> bool:
-        return self._state.row
+        return self._state.shape.row
 
     @whole_row.setter
     def whole_row(self, on: bool) -> None:
-        self._enter(_State(self._state.core, on, self._state.column))
+        self._enter(Shape(self._state.shape.core, on, self._state.shape.column))
 
     @property
     def whole_column(self) -> bool:
-        return self._state.column
+        return self._state.shape.column
 
     @whole_column.setter
     def whole_column(self, on: bool) -> None:
-        self._enter(_State(self._state.core, self._state.row, on))
+        self._enter(Shape(self._state.shape.core, self._state.shape.row, on))
 
     def picture(self, half: Iterable[int]) -> Array:
         """The mask as uint8 cells up to the lags `half` (y, x)."""
-        return self._state.picture(half)
+        return self._state.shape.picture(half)
 
     def hides(self, lag: Lag) -> bool:
         half = np.abs(lag)
@@ -188,7 +208,7 @@ class MaskModel(QObject):
 
         A whole row or column with a gap in it becomes the pixels that are left.
         """
-        half = np.maximum(np.array(cells.shape) // 2, self._state.half)
+        half = np.maximum(np.array(cells.shape) // 2, self._state.shape.half)
         before = self.picture(half).astype(bool)
         after = before.copy()
         centre = tuple(
@@ -200,48 +220,54 @@ class MaskModel(QObject):
             hidden, shown = edited & after, edited & ~after
             after = (after & ~shown[::-1, ::-1]) | hidden | hidden[::-1, ::-1]
         after[tuple(half)] = True
-        self._enter(self._split(after, self._state), stroke)
+        self._enter(_split(after, self._state.full_half, self._state.shape), stroke)
 
     def set_mask(self, mask: Array, stroke: object = None) -> None:
         """Replace the mask, as from a file or a rule; `check_mask` says what is refused."""
-        self._enter(self._split(check_mask(mask)), stroke)
+        self._enter(_split(check_mask(mask), self._state.full_half), stroke)
 
     def reset(self) -> None:
         """Go back to the automatic mask."""
-        self._enter(self._automatic)
+        self._enter(self._state.automatic)
 
     def clear(self) -> None:
         """Hide nothing but the pixel itself."""
-        self._enter(_State(SINGLE_PIXEL))
+        self._enter(_SINGLE)
 
     def grow(self) -> None:
         """Hide one more pixel on every side: of a line, at its ends."""
-        core = self._state.core
+        core = self._state.shape.core
         wider = ndimage.binary_dilation(np.pad(core, 1), _neighbours(core))
         limit = np.minimum(np.array(wider.shape) // 2, self.max_lag)
         self._enter(self._with_core(centred(wider, limit)))
 
     def shrink(self) -> None:
         """Hide one pixel less on every side: of a line, at its ends."""
-        core = self._state.core
+        core = self._state.shape.core
         inner = ndimage.binary_erosion(core, _neighbours(core))
         if inner.sum() <= 1:  # too thin to lose a border: its ends
-            inner = centred(core, np.maximum(self._state.half - 1, 0))
+            inner = centred(core, np.maximum(self._state.shape.half - 1, 0))
         self._enter(self._with_core(inner))
 
     @property
     def can_undo(self) -> bool:
-        return bool(self._undo)
+        return bool(self._state.undo)
 
     @property
     def can_redo(self) -> bool:
-        return bool(self._redo)
+        return bool(self._state.redo)
 
     def undo(self) -> None:
-        self._step(self._undo, self._redo)
+        now = self._state
+        if now.undo:
+            *rest, shape = now.undo
+            self._change(shape, tuple(rest), (*now.redo, now.shape))
 
     def redo(self) -> None:
-        self._step(self._redo, self._undo)
+        now = self._state
+        if now.redo:
+            *rest, shape = now.redo
+            self._change(shape, (*now.undo, now.shape), tuple(rest))
 
     def step_to(self, cells: Array) -> bool:
         """Undo or redo if that leads to the mask that looks like `cells`; else do nothing.
@@ -249,43 +275,44 @@ class MaskModel(QObject):
         So a view that has a history of its own steps back and forth along with this one.
         """
         half = np.array(cells.shape) // 2
-        for step, history in ((self.undo, self._undo), (self.redo, self._redo)):
+        for step, history in ((self.undo, self._state.undo), (self.redo, self._state.redo)):
             if history and np.array_equal(history[-1].picture(half) != 0, cells != 0):
                 step()
                 return True
         return False
 
-    def _split(self, cells: Array, old: _State | None = None) -> _State:
-        """Tell whole rows and columns from the rest; those that were so in `old` at any length."""
-        far = self._full_half
-        least = (0 if old and old.column else far, 0 if old and old.row else far)
-        core, row, column = split_lines(cells, least)
-        if old:  # a line below a whole row or column comes back when that is taken away
-            y, x = old.half
-            core = union(core, *[old.core[y : y + 1, :]] * row, *[old.core[:, x : x + 1]] * column)
-        return _State(core, row, column)
-
-    def _with_core(self, core: Array) -> _State:
+    def _with_core(self, core: Array) -> Shape:
         cells = core.astype(np.uint8)
         cells[tuple(side // 2 for side in cells.shape)] = 1
-        return _State(trimmed(cells), self._state.row, self._state.column)
+        return Shape(trimmed(cells), self._state.shape.row, self._state.shape.column)
 
-    def _enter(self, state: _State, stroke: object = None) -> None:
-        if state.equals(self._state):
+    def _enter(self, shape: Shape, stroke: object = None) -> None:
+        now = self._state
+        if shape.equals(now.shape):
             return
-        if stroke is None or stroke is not self._stroke:
-            self._undo.append(self._state)
-        self._redo.clear()
+        goes_on = stroke is not None and stroke is self._stroke
+        self._change(shape, now.undo if goes_on else (*now.undo, now.shape)[-_HISTORY:], (), stroke)
+
+    def _change(
+        self,
+        shape: Shape,
+        undo: tuple[Shape, ...],
+        redo: tuple[Shape, ...],
+        stroke: object = None,
+    ) -> None:
+        self._state = replace(self._state, shape=shape, undo=undo, redo=redo)
         self._stroke = stroke
-        self._state = state
         self.changed.emit()
 
-    def _step(self, source: deque[_State], target: deque[_State]) -> None:
-        if source:
-            target.append(self._state)
-            self._state = source.pop()
-            self._stroke = None
-            self.changed.emit()
+
+def _split(cells: Array, full_half: int, old: Shape | None = None) -> Shape:
+    """Tell whole rows and columns from the rest; those that were so in `old` at any length."""
+    least = (0 if old and old.column else full_half, 0 if old and old.row else full_half)
+    core, row, column = split_lines(cells, least)
+    if old:  # a line below a whole row or column comes back when that is taken away
+        y, x = old.half
+        core = union(core, *[old.core[y : y + 1, :]] * row, *[old.core[:, x : x + 1]] * column)
+    return Shape(core, row, column)
 
 
 def _neighbours(core: Array) -> Array:

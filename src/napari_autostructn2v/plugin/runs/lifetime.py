@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
 
-from napari_autostructn2v.plugin.runs.session import Session, Trained
+from napari_autostructn2v.plugin.runs.known import Trained
+from napari_autostructn2v.plugin.runs.session import Session
 from napari_autostructn2v.plugin.runs.worker import Run
 
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment, and takes it out
@@ -42,7 +43,9 @@ class Lifetime(QObject):
         self._panel = panel
         self._session = session
         self._viewer = viewer
-        session.trained = self._first = _models.get(viewer)
+        self._first = _models.get(viewer)
+        if self._first is not None:
+            session.take_over(self._first)
         session.finished.connect(self._keep_model)
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)

@@ -6,11 +6,10 @@ No layout: the dock shows it and wires the buttons to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_autostructn2v.engine.config import Config, Structure
@@ -37,6 +36,7 @@ from napari_autostructn2v.plugin.runs.jobs import (
     Saved,
     Train,
 )
+from napari_autostructn2v.plugin.runs.known import Known, Trained
 from napari_autostructn2v.plugin.runs.measured import Measured, same_images, same_mask
 from napari_autostructn2v.plugin.runs.worker import Engine, Run
 
@@ -54,24 +54,6 @@ _OF_STAGE2 = {
     "dtype",
     "device",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A model, where it is kept, and what the run that made it was.
-
-    `config` is of the last training; None for a model from a file. `stage1` is the config that
-    Stage 1 was trained with on the images that are chosen now, None if it can't be kept. `report`
-    is of that training, and judges the model by the images that `of` names.
-    """
-
-    model: TrainedModel
-    name: str
-    path: Path | None = None
-    config: Config | None = None
-    stage1: Config | None = None
-    report: dict[str, Any] = field(default_factory=dict)
-    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,17 +80,22 @@ class Session(QObject):
     def __init__(self, make_engine: Callable[[Job], Engine], parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.mask = MaskModel(self)
-        self.images: tuple[LayerSnapshot, ...] = ()
-        self.measured: Measured | None = None
-        self.trained: Trained | None = None
+        self.known = self._before = Known()  # `_before` is what was known when the run began
         self.run: Run | None = None
         self.job: Job | None = None
         self._make_engine = make_engine
-        self._before: tuple[Measured | None, Trained | None] = (None, None)
-        self._mask_before: Array = self.mask.mask
-        self._mask_then: Array = self.mask.mask  # or as the run has set it since
-        self._choice = self._choice_then = 0  # counts how often other images were chosen
-        self._stage1: Config | None = None  # as in `Trained`, of the run
+
+    @property
+    def images(self) -> tuple[LayerSnapshot, ...]:
+        return self.known.images
+
+    @property
+    def measured(self) -> Measured | None:
+        return self.known.measured
+
+    @property
+    def trained(self) -> Trained | None:
+        return self.known.trained
 
     @property
     def model(self) -> TrainedModel | None:
@@ -124,27 +111,24 @@ class Session(QObject):
 
     def set_images(self, images: Sequence[LayerSnapshot]) -> None:
         """Choose images; what was measured of others is forgotten, a model is not."""
-        same = self.is_of(images)
-        self.images = tuple(images)
-        if same:
+        if self.is_of(images):
+            self.known = replace(self.known, images=tuple(images))
             return
-        self._choice += 1
-        self.forget_noise()
-        if self.trained is not None:
-            self.trained = replace(self.trained, stage1=None)
+        self.known = self.known.of_others(tuple(images))
+        self.mask.forget()
         self.changed.emit()
 
     def take_over(self, trained: Trained) -> None:
-        """Know a model that another session has trained or loaded."""
-        self.trained = replace(trained, stage1=None)
-        if self.run is not None:
-            self._before = self._before[0], self.trained
+        """Take a model that another session has trained or loaded."""
+        trained = replace(trained, stage1=None)
+        self.known = replace(self.known, trained=trained)
+        self._before = replace(self._before, trained=trained)
         self.changed.emit()
 
     def forget_noise(self) -> None:
-        """Know nothing of the noise, as before it was measured."""
+        """Go back to before the noise was measured."""
         if self.measured is not None or not self.mask.is_automatic:
-            self.measured = None
+            self.known = replace(self.known, measured=None)
             self.mask.forget()
             self.changed.emit()
 
@@ -236,12 +220,10 @@ class Session(QObject):
         """Make the run; it waits for its `start`, so that others can follow it from the first."""
         assert self.run is None
         self.job = job
-        self._before = self.measured, self.trained
-        self._mask_before = self._mask_then = self.mask.mask
-        self._choice_then = self._choice
         trained = self.trained
         kept = trained is not None and isinstance(job, Train) and not job.config.run_stage1
-        self._stage1 = trained.stage1 if trained is not None and kept else None
+        stage1 = trained.stage1 if trained is not None and kept else None
+        self.known = self._before = replace(self.known, mask=self.mask.state, stage1=stage1)
         self.run = Run(self._make_engine(job), title)
         self.run.event.connect(self._on_event)
         self.run.finished.connect(self._on_finished)
@@ -256,11 +238,14 @@ class Session(QObject):
             case Finished() | Failed() if isinstance(self.job, Train):
                 self._take_model(self.job, event)
             case StageDone(stage="stage1") if isinstance(self.job, Train):
-                self._stage1 = None if event.stopped == "stopped" else self.job.config
+                stage1 = None if event.stopped == "stopped" else self.job.config
+                self.known = replace(self.known, stage1=stage1)
             case Loaded():
-                self.trained = Trained(event.model, event.path.name, event.path)
+                trained = Trained(event.model, event.path.name, event.path)
+                self.known = replace(self.known, trained=trained)
             case Saved() if self.trained is not None:
-                self.trained = replace(self.trained, name=event.path.name, path=event.path)
+                trained = replace(self.trained, name=event.path.name, path=event.path)
+                self.known = replace(self.known, trained=trained)
         self.told.emit(event)
 
     def _on_finished(self) -> None:
@@ -268,29 +253,27 @@ class Session(QObject):
         cancelled = run is not None and run.is_cancelled
         if cancelled:
             self._undo()
-        self._before = None, None  # they hold images and networks
+        self._before = self.known  # it holds images and networks
         self.finished.emit(cancelled)
         self.changed.emit()
 
     def _undo(self) -> None:
-        """Know what was known before the run; edits of a mask that it has set go with it."""
-        measured, self.trained = self._before
-        if self._choice != self._choice_then:  # what was measured is of other images
-            if self.trained is not None:
-                self.trained = replace(self.trained, stage1=None)
+        """Go back to before the run; edits of a mask that it has set go with it."""
+        if not self._is_of_run:
+            self.known = self._before.of_others(self.images)
             return
-        if measured is self.measured and same_mask(self._mask_then, self._mask_before):
-            return
-        self.measured = measured
-        if measured is None:
-            self.mask.forget()
-        else:
-            self._show(measured)
-        self.mask.set_mask(self._mask_before)
+        if self.known.mask is not self._before.mask:
+            self.mask.state = self._before.mask
+        self.known = replace(self._before, images=self.images)
+
+    @property
+    def _is_of_run(self) -> bool:
+        """Whether the images of the run, as they were then, are still chosen."""
+        return self.is_of(self._before.images)
 
     def _take_measured(self, event: Analysed) -> None:
         """Begin anew with a measurement; a mask that is being trained with stays as it is."""
-        if self._choice != self._choice_then:
+        if not self._is_of_run:
             return
         trains = isinstance(self.job, Train)
         edited = trains and not self.mask.is_automatic
@@ -299,38 +282,35 @@ class Session(QObject):
             structure = event.config.structure
             if structure.mask_source == "array" or structure == known.config.structure:
                 return
-        self.measured = Measured(event.parts, event.config, event.findings, event.common)
-        self._show(self.measured)
+        noise, patch, mask = event.common.noise, event.config.stage2.patch_size, self.mask.mask
+        self.mask.set_noise(noise.rho, noise.error, event.common.mask, patch - 1)
         if edited:
-            self.mask.set_mask(self._mask_then)
-        self._mask_then = self.mask.mask
+            self.mask.set_mask(mask)
+        measured = Measured(event.parts, event.config, event.findings, event.common)
+        self.known = replace(self.known, measured=measured, mask=self.mask.state)
         self.changed.emit()
-
-    def _show(self, measured: Measured) -> None:
-        noise, patch = measured.common.noise, measured.config.stage2.patch_size
-        self.mask.set_noise(noise.rho, noise.error, measured.common.mask, patch - 1)
 
     def _take_mask(self, event: MaskFound) -> None:
         """Show the mask that is trained with, unless the user is at another one by now."""
-        unknown = self._choice != self._choice_then or same_mask(event.mask, self.mask.mask)
-        if unknown or not np.array_equal(self.mask.mask, self._mask_then):
+        edited = not self.mask.state.shape.equals(self.known.mask.shape)
+        if edited or not self._is_of_run or same_mask(event.mask, self.mask.mask):
             return
         if self.mask.is_automatic and isinstance(self.job, Train):
             patch = self.job.config.stage2.patch_size
             self.mask.set_noise(event.rho, None, event.mask, patch - 1)
         else:
             self.mask.set_mask(event.mask)
-        self._mask_then = self.mask.mask
+        self.known = replace(self.known, mask=self.mask.state)
 
     def _take_model(self, job: Train, event: Finished | Failed) -> None:
         if event.model is None or not event.model.units:
             return
         of = _names(job.images)
         report = event.report if isinstance(event, Finished) else {}
-        stage1 = self._stage1 if self._choice == self._choice_then else None
-        self.trained = Trained(
-            event.model, f"{of} (not saved)", None, job.config, stage1, report, of
-        )
+        stage1 = self.known.stage1 if self._is_of_run else None
+        name = f"{of} (not saved)"
+        trained = Trained(event.model, name, None, job.config, stage1, report, of)
+        self.known = replace(self.known, trained=trained)
 
 
 def _names(images: Sequence[LayerSnapshot]) -> str:
