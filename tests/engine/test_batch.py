@@ -134,7 +134,7 @@ def test_a_stop_ends_within_a_tile_and_begins_no_other_file(model, folder):
             stop.left -= 1
     assert sum(isinstance(event, events.TileDone) for event in told) == 1
     assert outcomes(told) == [(0, "stopped")]
-    assert told[-2].message.endswith("0.partial.tif has what was reached")
+    assert told[-2].message.endswith("0.partial.tif holds the unfinished result")
     assert told[-1].stopped
     assert [path.name for path in (folder / "out").iterdir()] == ["0.partial.tif"]
 

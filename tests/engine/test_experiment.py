@@ -110,5 +110,5 @@ def test_a_run_that_fails_before_training_leaves_no_folder(tmp_path, cli):
 
 def test_an_experiment_is_never_overwritten(folder):
     for taken in (folder / "baseline", folder / "small.json"):
-        with pytest.raises(InputError, match="no empty folder"):
+        with pytest.raises(InputError, match="not an empty folder"):
             Experiment(taken, [], [], Config())

@@ -58,14 +58,14 @@ CLASHES = {  # results, files, experiments, folders; what is read; what the sent
     "suffix": ("o.png", "", "", "", "", "as .tif or .zarr"),
     "a folder": ("o.tif", "full", "", "", "", "full is a folder"),
     "loop": ("loop.tif", "", "", "", "", "loop.tif exists"),
-    "a folder that is full": ("o.tif", "", "full", "", "", "no empty folder"),
-    "a file for logs": ("o.tif", "", "", "in.tif", "", "in.tif is no folder"),
+    "a folder that is full": ("o.tif", "", "full", "", "", "not an empty folder"),
+    "a file for logs": ("o.tif", "", "", "in.tif", "", "in.tif is not a folder"),
     "logs in a file": ("o.tif", "", "", "in.tif/logs", "", "cannot be written: Not a directory"),
     "long": (f"{LONG}.tif", "", "", "", "", "1 bytes too long"),
     "long in bytes": ("\u00fc" * 120 + ".tif", "", "", "", "", "1 bytes too long"),
-    "too long": (f"{LONG * 2}.tif", "", "", "", "", "484 bytes, and no file's has more"),
-    "long folder": (f"{LONG * 2}/o.tif", "", "", "", "", "480 bytes, and no file's has more"),
-    "deep": ("a/" * 2000 + "o.tif", "", "", "", "", "is too long; choose a place higher up"),
+    "too long": (f"{LONG * 2}.tif", "", "", "", "", "484 bytes, more than the 255 allowed"),
+    "long folder": (f"{LONG * 2}/o.tif", "", "", "", "", "480 bytes, more than the 255 allowed"),
+    "deep": ("a/" * 2000 + "o.tif", "", "", "", "", "is too long; choose a shorter one"),
 }
 
 
@@ -90,8 +90,8 @@ REPLACED = {  # with overwrite
     "input": ("in.tif", "", "in.tif", "would replace the input"),
     "page": ("o.tif", "in.tif", "in.tif", "would replace the input"),
     "Zarr": ("stack.zarr", "", "stack.zarr", "would replace the input"),
-    "loop": ("loop.tif", "", "", "is no file and is not overwritten"),
-    "pipe": ("o.tif", "fifo.json", "", "fifo.json is no file and is not overwritten"),
+    "loop": ("loop.tif", "", "", "is not a file and is not overwritten"),
+    "pipe": ("o.tif", "fifo.json", "", "fifo.json is not a file and is not overwritten"),
     "file for a Zarr": ("o.tif full", "", "", "as .tif or .zarr"),
 }
 

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One file and where its result goes."""
+    """An image file and the path of its result."""
 
     image: Path
     output: Path
@@ -43,9 +43,9 @@ class Job:
 
 @dataclass(frozen=True)
 class FileDone:
-    """The file number `image` is dealt with; `message` says in a sentence what became of it.
+    """The file number `image` is finished; `message` says what happened to it.
 
-    `warnings` are what a run would have told by events.
+    `warnings` are the messages of the run's `Warning` events.
     """
 
     image: int
@@ -57,9 +57,9 @@ class FileDone:
 def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[Job]:
     """Find files, as `find_files` does, and name their results in a folder.
 
-    A result is named for its file, with a number where names repeat; .zarr for what is Zarr, .tif
-    for everything else. Where a file holds several images, each result has its scene in its name.
-    Files in that folder are results of earlier runs and left out.
+    A result is named after its file, with a number if names repeat; it is .zarr if the file is
+    Zarr, else .tif. If a file holds several images, the name of each result ends in the scene.
+    Files in the results folder come from earlier runs and are skipped.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def denoise_files(
 
     Yields
     ------
-    `Started`; for each file its tiles and then `FileDone`; at last `Finished`, or `Failed` if the
-    batch cannot begin. `image` of an event is the number of its job. A result that exists is
-    skipped unless `overwrite`; no image is ever replaced. After a stop the files that were not
-    begun have no event.
+    `Started`; for each file a `TileDone` per tile and one `FileDone`; finally `Finished`, or only
+    `Failed` if the batch cannot begin. `image` of an event is the number of its job. Files whose
+    result exists are skipped unless `overwrite`; no input is ever replaced. After a stop, files
+    not begun have no event.
     """
     from napari_autostructn2v.engine.devices import choose_device
     from napari_autostructn2v.engine.pipeline import Model
@@ -113,7 +113,7 @@ def denoise_files(
         return
     yield Started(tuple(job.image.name for job in jobs), chosen, "float32")
     options = {"device": chosen, "tile": tile, "dtype": dtype, "stage": stage}
-    known: dict[Path, Path] = {}  # files of sets, by the file that the set was opened with
+    known: dict[Path, Path] = {}  # file of a multi-file set: the file it was opened with
     for index, job in enumerate(jobs):
         if stop.is_set():
             break
@@ -121,7 +121,7 @@ def denoise_files(
             yield FileDone(index, "skipped", f"{job.image} belongs to the set opened with {first}")
             continue
         if job.output.exists() and not overwrite:
-            yield FileDone(index, "skipped", f"{job.output} exists and was not to be replaced")
+            yield FileDone(index, "skipped", f"{job.output} exists and is not overwritten")
             continue
         for event in _denoise(trained, job, axes, overwrite, options, stop, known):
             yield replace(event, image=index)
@@ -155,8 +155,8 @@ def _denoise(
                 case Failed():
                     yield _failure(job, event.error, event.message)
                 case Finished(stopped=True):
-                    left = "".join(f"; {path} has what was reached" for path in sink.kept)
-                    yield FileDone(0, "stopped", f"{job.output} was stopped half-way{left}")
+                    left = "".join(f"; {path} holds the unfinished result" for path in sink.kept)
+                    yield FileDone(0, "stopped", f"{job.output} was stopped{left}")
                 case Finished():
                     yield FileDone(0, "done", ", ".join(map(str, outputs)), tuple(warnings))
     except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
@@ -164,7 +164,7 @@ def _denoise(
 
 
 def _scene_outputs(output: Path, sources: Sequence[Source]) -> list[Path]:
-    """Name the results of a file's images: `output` for one, else with the scene in each name."""
+    """Name the results of a file's images: `output` for one, else with the scene appended."""
     if len(sources) == 1:
         return [output]
     names = (f"{output.stem}_{source.scene}" for source in sources)

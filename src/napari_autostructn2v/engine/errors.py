@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend, everything else that is raised being a bug."""
+"""The exception for errors that the user can correct; any other exception is a bug."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_TOLD = 5  # errors in one sentence
-_LONGEST = 300  # characters of another program's words, which may hold the whole of a file
+_SHOWN = 5  # errors in one message
+_LONGEST = 300  # characters of another library's message, which may quote a whole file
 
 
 class InputError(ValueError):
-    """Bad usage, data or file, told in one sentence: what was wrong, its value, what to do."""
+    """Bad usage, data or file; the message is one sentence with the value and what to do."""
 
 
 class DenoisingWarning(UserWarning):
-    """What a user should know of a result that was made all the same."""
+    """Something the user should know about a result that was made nonetheless."""
 
 
 def first_line(error: BaseException) -> str:
-    """Name an error that is no one's to expect; the rest of it is in its traceback."""
+    """Return the type of an unexpected error and the first line of its message."""
     text, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {text[:_LONGEST]}".removesuffix(": ")
 
 
 def explain(error: ValidationError) -> str:
-    """Turn a pydantic report into one sentence a user can act on, however much is wrong."""
+    """Turn a pydantic error into one sentence that lists the first few problems."""
     parts = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
@@ -37,8 +37,8 @@ def explain(error: ValidationError) -> str:
             message = item["msg"].removeprefix("Value error, ")
             value = "" if item["type"] == "value_error" else f" (got {reprlib.repr(item['input'])})"
             parts.append(f"{_key(where)}: {message}{value}" if where else message + value)
-    more = f"; and {len(parts) - _TOLD} more" if len(parts) > _TOLD else ""
-    return "config: " + "; ".join(parts[:_TOLD]) + more
+    more = f"; and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return "config: " + "; ".join(parts[:_SHOWN]) + more
 
 
 def _key(where: str) -> str:

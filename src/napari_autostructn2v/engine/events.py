@@ -1,6 +1,6 @@
-"""What a run tells whoever drives it: immutable, picklable, never a live tensor.
+"""The events that a run yields: immutable, picklable and without tensors.
 
-A run that can begin yields `Started` first; every run yields one `Finished` or `Failed`, last.
+A run that can begin yields `Started` first; every run ends with one `Finished` or `Failed`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 import numpy as np
 
 from napari_autostructn2v.engine.types import Array, Box
-from napari_autostructn2v.engine.types import Place as Place  # it travels with the events
+from napari_autostructn2v.engine.types import Place as Place  # part of the public API of events
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
@@ -21,13 +21,13 @@ Phase = Literal["stage1", "stage2"]
 
 
 class Stop(Protocol):
-    """Anything that can be asked to stop: threading.Event, multiprocessing.Event, a stub."""
+    """A flag that asks a run to stop, such as threading.Event or multiprocessing.Event."""
 
     def is_set(self) -> bool: ...
 
 
 def read_only(array: Array) -> Array:
-    """Give a copy that cannot be written, so that an event never changes after it was sent."""
+    """Return a read-only copy, so that an event never changes after it was sent."""
     copy = np.array(array)
     copy.setflags(write=False)
     return copy
@@ -47,8 +47,8 @@ class NoiseMeasured:
     """The noise of one channel of one image.
 
     `rho` is the (2L+1, 2L+1) autocorrelation with lag 0 in the centre, `sigma` the standard
-    deviation in grey values, `leak` the share of a pixel's noise its neighbours predict.
-    `finding` is all that was measured.
+    deviation in grey values, `leak` the share of a pixel's noise that its neighbours predict.
+    `finding` is the complete analysis.
     """
 
     image: int
@@ -76,9 +76,10 @@ class NoiseMeasured:
 
 @dataclass(frozen=True)
 class Progress:
-    """Training goes on; at most 20 a second. `seconds_left` counts to the end of all stages.
+    """Training progress, at most 20 times a second.
 
-    With a time budget, `total` changes where the pace does.
+    `seconds_left` is the estimate for all stages. With a time budget, `total` changes with the
+    speed of the training.
     """
 
     stage: Phase
@@ -92,9 +93,9 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What the network makes of a place so far: (h, w) float32, in grey values.
+    """The current network's result for a small region: (h, w) float32, in grey values.
 
-    `place` counts the images that results are written for.
+    The image number in `place` counts the images that results are written for.
     """
 
     stage: Phase
@@ -116,11 +117,11 @@ class MaskFound:
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """What a network takes away was compared with the measured noise.
+    """What a network removes was compared with the measured noise.
 
-    `verdict` is "fits", "leaks", "loses detail" or "can't tell"; `halfway` through the training,
-    or at its end. `mask` is a wider one, where noise leaks; `repaired` tells whether Stage 2
-    starts again with it.
+    `verdict` is "fits", "leaks", "loses detail" or "can't tell". `halfway` is true in the middle
+    of the training, false at its end. `mask` is a wider mask if noise leaks; `repaired` says
+    whether Stage 2 starts again with it.
     """
 
     stage: Phase
@@ -134,7 +135,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class StageDone:
-    """A stage has trained; `stopped` tells why it was cut short, if it was."""
+    """The training of a stage has ended; `stopped` says why it ended early, if it did."""
 
     stage: Phase
     steps: int
@@ -158,14 +159,14 @@ class TileDone:
 
 @dataclass(frozen=True)
 class Warning:  # noqa: A001 - the event's public name; imported as events.Warning
-    """Something the user should know and that does not end the run."""
+    """Something the user should know; the run continues."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over; `stopped` tells whether it was asked to end early."""
+    """The run is complete, or was stopped on request if `stopped` is true."""
 
     model: TrainedModel
     stopped: bool
@@ -174,7 +175,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The run ended by an error; `model` is what had been learned, if anything."""
+    """The run ended with an error; `model` is what was trained so far, if anything."""
 
     error: BaseException
     message: str

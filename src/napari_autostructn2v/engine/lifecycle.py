@@ -1,4 +1,4 @@
-"""Ends a run as promised, whatever happens: an error is its last event, and memory is let go of."""
+"""Ends every run cleanly: an error becomes its last event, and device memory is freed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_autostructn2v.engine.model.model import TrainedModel
 
 @dataclass
 class State:
-    """What a failing run leaves behind."""
+    """What was trained before a run failed."""
 
     model: TrainedModel | None = None
 
@@ -25,11 +25,11 @@ class State:
 def guarded(
     events_of_run: Generator[Event, None, events.Finished], state: State
 ) -> Iterator[Event]:
-    """Turn an error into the last event, and leave the device's memory to others."""
+    """Turn an error into the last event, and free the device's memory."""
     last: Event
     try:
         last = yield from events_of_run
-    except Exception as error:  # noqa: BLE001 - whoever drives the run gets every error as an event
+    except Exception as error:  # noqa: BLE001 - callers get every error as an event
         _let_go(error)
         last = events.Failed(error, _message(error), state.model)
     finally:
@@ -38,7 +38,7 @@ def guarded(
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Forget the local variables that a traceback keeps: they may be all of the device's memory."""
+    """Clear the local variables that a traceback keeps: they may fill the device's memory."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""The configuration of the original autoStructN2V: its defaults, and its keys put into ours."""
+"""The configuration of the original autoStructN2V: its defaults, and a translation to ours."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STAGE: dict[str, Any] = {
     "scale_factor": 0.25,
 }
 
-# Defaults of the original's pipeline/config.py and README; rotations turn the mask along,
-# as the original's documents intend.
+# Defaults of the original's pipeline/config.py and README. Augmentation rotates the mask with
+# the patch, as the original's documentation intends.
 DEFAULTS: dict[str, Any] = {
     "budget": "100epochs",
     "seed": 42,
@@ -79,12 +79,12 @@ STAGE = {
 
 
 def translate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the fields of our config that a dictionary of the original sets.
+    """Translate a config dictionary of the original into fields of our config.
 
     Raises
     ------
     InputError
-        If a key is unknown or a choice is none of the original's.
+        If a key or a choice is unknown to the original.
     """
     result: dict[str, Any] = {}
     unknown = []
@@ -116,7 +116,7 @@ def translate(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_run(key: str, value: Any) -> _Found | None:
-    """Where a key goes in our config, and as what; None if the original has no such key."""
+    """Return our field and value for a key; None if the original has no such key."""
     if key == "num_epochs":
         return ("budget",), f"{value}epochs"
     return (TOP[key], value) if key in TOP else None

@@ -1,4 +1,4 @@
-"""Writes files so that they are whole or not there, under hidden names until they are."""
+"""Writes files atomically: under a hidden name until they are complete."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from napari_autostructn2v.engine.data.io.mark import SOFTWARE
 from napari_autostructn2v.engine.errors import InputError
 
 _HIDDEN = re.compile(r"\.autostructn2v-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{8})-\d+\.part")
-_PROCESS = secrets.token_hex(4)  # a number alone may have been a dead process's before
+_PROCESS = secrets.token_hex(4)  # process ids are reused
 _count = itertools.count()
 
 
 def hidden(path: Path) -> Path:
-    """Give a hidden name beside `path` that is nobody else's, and clear what the dead have left.
+    """Return a unique hidden path beside `path`, and remove the leftovers of ended processes.
 
-    The folder is made if it is missing. The name tells machine and process, so that a later run
-    knows what no process works on any more.
+    The folder is created if missing. The name contains machine and process, so that later runs
+    can recognise abandoned files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError):  # a folder that can be written but not listed
+    with suppress(OSError):  # the folder may be writable but not readable
         for left in filter(_is_dead, os.listdir(path.parent)):
             remove(path.parent / left)
     name = f".autostructn2v-{_machine()}-{os.getpid()}-{_PROCESS}-{next(_count)}.part"
@@ -42,7 +42,7 @@ def hidden(path: Path) -> Path:
 
 
 def _is_dead(name: str) -> bool:
-    """Whether a hidden name is that of a process of this machine which has ended."""
+    """Whether a hidden name belongs to a process on this machine that has ended."""
     found = _HIDDEN.fullmatch(name)
     if found is None or found[1] != _machine():
         return False
@@ -51,7 +51,7 @@ def _is_dead(name: str) -> bool:
 
 
 def _machine() -> str:
-    """Where a process's number means something: the computer, and the container on it."""
+    """Return a hash of the computer and the container, within which process ids are unique."""
     space = ""
     with suppress(OSError, AttributeError):
         space = os.readlink("/proc/self/ns/pid")
@@ -59,16 +59,16 @@ def _machine() -> str:
 
 
 def free_name(path: Path, mark: str = "") -> Path:
-    """Give the first that does not exist of a.mark.tif, a.mark-2.tif, ... for a.tif."""
+    """Return the first free name of a.mark.tif, a.mark-2.tif, ... for a.tif; `mark` has the dot."""
     numbers = ("" if number == 1 else f"-{number}" for number in itertools.count(1))
     names = (path.with_name(f"{path.stem}{mark}{number}{path.suffix}") for number in numbers)
     return next(name for name in names if not os.path.lexists(name))
 
 
 def replace(part: Path, path: Path) -> None:
-    """Give a finished file or folder its name; an old folder steps aside under a visible one.
+    """Move a finished file or folder to `path`, and replace what is there.
 
-    A file never takes the place of a folder.
+    A folder is first moved aside to a visible name, then removed. A file never replaces a folder.
     """
     if not (part.is_dir() and path.is_dir()):
         os.replace(part, path)
@@ -78,7 +78,7 @@ def replace(part: Path, path: Path) -> None:
     try:
         os.replace(part, path)
     except OSError:
-        with suppress(OSError):  # another run was faster: then both old ones can be seen
+        with suppress(OSError):  # if another run was faster, both folders stay visible
             os.replace(aside, path)
         raise
     doomed = hidden(path)
@@ -87,7 +87,7 @@ def replace(part: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there and can be removed."""
+    """Remove a file or folder if possible; errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -97,7 +97,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Give a hidden name beside `path`; what is written there takes its name at the end.
+    """Yield a hidden path beside `path`; the file written there is renamed to `path` at the end.
 
     Raises
     ------
@@ -116,13 +116,13 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON; NaN and infinities, which it does not know, become null."""
+    """Write JSON; NaN and infinities, which JSON lacks, become null."""
     with beside(path) as part:
         part.write_text(json.dumps(_finite(values), indent=1) + "\n", encoding="utf-8")
 
 
 def write_tiff(path: Path, image: Any, software: str = SOFTWARE) -> None:
-    """Write an array; unless it is an image to be denoised, it is marked as written here."""
+    """Write an array; by default it is marked as ours and skipped by folder searches."""
     with beside(path) as part:
         tifffile.imwrite(part, image, software=software)
 

@@ -1,4 +1,4 @@
-"""Takes a large offset off an image before float32 rounds its noise away."""
+"""Subtracts a large offset from an image before rounding to float32 would destroy its noise."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from napari_autostructn2v.engine.data.source import Source, View
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array, middle, slices, whole
 
-_FINE = 0.01  # of the noise: the least that values may be rounded to
-_PLANES, _SIDE = 8, 64  # planes looked at, and px of each
-_EXACT = 2**53  # integers beyond are no float64
+_FINE = 0.01  # of the noise: the coarsest rounding that is accepted
+_PLANES, _SIDE = 8, 64  # sampled planes, and px of the square sampled in each
+_EXACT = 2**53  # float64 cannot hold larger integers exactly
 
 
 def levelled(sources: Sequence[Source]) -> list[Source]:
-    """The same images; where float32 would lose the noise of one, all less a common `offset`.
+    """Return the images, less a common offset if float32 would lose the noise of one.
 
-    Of float64 and of integers of over 16 bits alone, whose offset is large against their noise;
-    what is read of all others stays the same.
+    Only float64 and integers of more than 16 bits can need it, if their offset is large compared
+    with their noise. Otherwise the pixel values stay the same.
 
     Raises
     ------
     InputError
-        If there is no one offset that does.
+        If no single offset suits all images.
     """
     seen = {source: _samples(source) for source in sources}
     lost = [level for samples in seen.values() for level, noise in samples if _loses(level, noise)]
@@ -38,20 +38,20 @@ def levelled(sources: Sequence[Source]) -> list[Source]:
             if _loses(level - offset, noise) or abs(level) > _EXACT:
                 raise InputError(
                     f"{source.name} has grey values about {level:.10g} with a noise of about "
-                    f"{noise:.2g}, which cannot be told beside an offset of {offset:.10g}; "
-                    "subtract the offset from the image, or denoise it by itself"
+                    f"{noise:.2g}, too little to be resolved with the common offset of "
+                    f"{offset:.10g}; subtract an offset from the image, or denoise it by itself"
                 )
     return [source.through(_Less(offset), offset) for source in sources]
 
 
 def _loses(level: float, noise: float) -> bool:
     if abs(level) >= float(np.finfo(np.float32).max):
-        return False  # refused wherever noise is measured
+        return False  # rejected later, when the noise is measured
     return float(np.spacing(np.float32(abs(level)))) > _FINE * noise
 
 
 def _samples(source: Source) -> list[tuple[float, float]]:
-    """Level and noise in the middle of a few planes, as far as float32 might not hold them."""
+    """Return level and noise in the middle of a few planes; empty if float32 holds the type."""
     wide = source.dtype.itemsize >= 4 if source.dtype.kind in "ui" else source.dtype.itemsize > 4
     if not wide or source.offset:
         return []
@@ -79,7 +79,7 @@ def _median(block: Array) -> int:
 
 
 def _difference(block: Array, offset: float) -> Array:
-    """Exact before it is rounded: integers wrap around in their own type and back."""
+    """Return `block - offset` without rounding: for integers, wrap-around makes it exact."""
     if block.dtype.kind == "f":
         rest: Array = block - block.dtype.type(offset)
         return rest

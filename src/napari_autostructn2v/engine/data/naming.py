@@ -1,4 +1,4 @@
-"""Names files: any disk takes the name, and no result takes the place of another."""
+"""File names for results: valid on any disk, and distinct."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 
 
 def file_stem(name: str) -> str:
-    """Make a file name, without suffix, of what an image is called.
+    """Turn the name of an image into a valid file name without suffix.
 
     >>> file_stem("..cells 3/4")
     'cells 3_4'
@@ -17,9 +17,9 @@ def file_stem(name: str) -> str:
 
 
 def distinct(names: Iterable[str]) -> Iterator[str]:
-    """Give every name, with a number before its suffix where it was given before.
+    """Yield every name, with a number before the suffix if it has occurred before.
 
-    Names that differ in letter case alone are one name, as they are on many disks.
+    Names that differ only in case count as the same, as on many disks.
 
     >>> list(distinct(["a.tif", "A.tif", "a.zarr", "a-2.tif", "a.tif"]))
     ['a.tif', 'A-2.tif', 'a.zarr', 'a-2-2.tif', 'a-3.tif']

@@ -1,4 +1,4 @@
-"""Opens image files, and every image that a file, folder or glob holds."""
+"""Opens image files, and all images in files, folders and globs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def open_source(
     Raises
     ------
     InputError
-        If there is no such file or scene, it holds several and none is named, or it is not an
-        image, damaged or rgb.
+        If there is no such file or scene, the file holds several images and `scene` is None, or
+        it is not an image, damaged or rgb.
     """
     path = user_path(path)
     stored = readers.read(path, axes)
@@ -44,19 +44,19 @@ def open_source(
 def open_sources(path: str | Path, axes: str | None = None) -> list[Source]:
     """Open every image of a file: TIFF, PNG, .npy, or an OME-Zarr or Zarr folder.
 
-    Thumbnails, masks and smaller copies are no images. Where there are several, each is named
-    for the file and its scene.
+    Thumbnails, masks and smaller copies are skipped. If there are several images, their names end
+    in the scene.
 
     Raises
     ------
     InputError
-        If there is no such file, or one of its images is none, damaged or rgb.
+        If there is no such file, or it is not an image, damaged or rgb.
     """
     path = user_path(path)
     sources = [_source(path, image) for image in readers.read(path, axes)]
     if len(sources) > 1:
         scenes = ", ".join(source.scene for source in sources)
-        _log.warning("%s: %d images in one file, each taken by itself: %s",
+        _log.warning("%s: %d images in one file, each denoised separately: %s",
                      path, len(sources), scenes)  # fmt: skip
     return sources
 
@@ -69,7 +69,7 @@ def _source(path: Path, stored: readers.Stored) -> Source:
         return Source(
             stored.data,
             stored.axes,
-            name=name.encode("utf-8", "replace").decode(),  # any bytes may be a name
+            name=name.encode("utf-8", "replace").decode(),  # a file name may not be valid Unicode
             metadata=stored.metadata,
             path=path,
             set_files=stored.set_files,
@@ -80,19 +80,19 @@ def _source(path: Path, stored: readers.Stored) -> Source:
 
 
 def reopen(spec: SourceSpec) -> Source:
-    """Open the image that `Source.spec` tells of.
+    """Open the image that a `Source.spec` describes.
 
     Raises
     ------
     InputError
-        If its file is not there any more, or another one.
+        If its file no longer exists or no longer holds that image.
     """
     data: Any = spec.array
     if spec.path is not None:
         stored = readers.read(spec.path, None if spec.scene else spec.axes)
         data = next((image.data for image in stored if image.scene == spec.scene), None)
         if data is None:
-            raise InputError(f"{spec.path} has changed: image {spec.name} is not in it any more")
+            raise InputError(f"{spec.path} has changed and no longer holds image {spec.name}")
     source = Source(
         data,
         spec.axes,
@@ -114,9 +114,9 @@ def reopen(spec: SourceSpec) -> Source:
 def open_each(
     paths: str | Path | Iterable[str | Path], axes: str | None = None
 ) -> Iterator[tuple[Path, list[Source] | InputError | OSError]]:
-    """Open the files that `find_files` names one by one, or tell why one cannot be.
+    """Open the files that `find_files` lists one by one; yield the error if one cannot be opened.
 
-    A data set in several files is opened by the first of them, and the others are passed over.
+    A multi-file set is opened with the first of its files, and the others are skipped.
     """
     known: set[Path] = set()
     for file in find_files(paths):
@@ -132,12 +132,12 @@ def open_each(
 
 
 def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = None) -> list[Source]:
-    """Open every image of the files that `find_files` names, in its order.
+    """Open every image of the files that `find_files` lists, in its order.
 
     Raises
     ------
     InputError
-        If nothing is there, a folder or glob holds no image, or an image cannot be opened.
+        If nothing is given, a folder or glob holds no image, or an image cannot be opened.
     """
     sources: list[Source] = []
     for _, opened in open_each(paths, axes):
@@ -145,7 +145,7 @@ def find_sources(paths: str | Path | Iterable[str | Path], axes: str | None = No
             raise opened
         sources += opened
     sets = [{real_path(part) for part in source.set_files} for source in sources]
-    # A file that was opened before it was known to belong to a set is left to the set.
+    # Drop files that were opened by themselves before the set they belong to was known.
     return [
         source
         for source, own in zip(sources, sets, strict=True)

@@ -1,6 +1,6 @@
-"""What is read and what is written, checked before any work: nothing replaces what it should not.
+"""Checks output paths before any work, so that nothing is overwritten by mistake.
 
-Every command, a batch and a sink ask here, each with all the paths that it knows.
+Commands, batches and sinks call this with all the paths that they know.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.paths import LONGEST, length, user_path
 
 SUFFIXES = (".tif", ".tiff", ".zarr")  # of results
 
-_ROOM = 12  # what `.partial-2`, `.old` and `.stopped.asn2v` add to a name
+_ROOM = 12  # bytes for what is appended to a name: `.partial-2`, `.old`, `.stopped.asn2v`
 
 
 def check_outputs(
@@ -27,14 +27,14 @@ def check_outputs(
     reads: Iterable[Path] = (),
     overwrite: bool = False,
 ) -> None:
-    """Find out, before any work is done, what can't or mustn't be written.
+    """Check, before any work is done, that all outputs can and may be written.
 
     Parameters
     ----------
     results
         Images: .tif, .tiff or .zarr.
     files
-        Everything else that is one file.
+        All other single files.
     experiments
         Folders that must be new or empty: an experiment is never overwritten.
     folders
@@ -45,8 +45,8 @@ def check_outputs(
     Raises
     ------
     InputError
-        If two of them clash (see `refuse_clashes`), one exists and `overwrite` is false, has a
-        name that can't be, or cannot be written.
+        If two of them clash (see `refuse_clashes`), or one exists and `overwrite` is false, has
+        an invalid name or cannot be written.
     """
     for path in (*results, *files, *experiments, *folders):
         _check_name(path)
@@ -59,7 +59,7 @@ def check_outputs(
         _check_experiment(path)
     for path in folders:
         if os.path.lexists(path) and not path.is_dir():
-            raise InputError(f"{path} is no folder; choose another name")
+            raise InputError(f"{path} is not a folder; choose another name")
     for path in (*results, *files, *experiments, *folders):
         _check_writable(path)
 
@@ -67,10 +67,10 @@ def check_outputs(
 def refuse_clashes(
     writes: Iterable[Path], reads: Iterable[Path] = (), folders: Iterable[Path] = ()
 ) -> None:
-    """Refuse outputs that would replace an input, lie in one or hold one, or do so to another.
+    """Refuse outputs that replace, contain or lie in an input or another output.
 
-    `folders` are shared: other outputs and inputs may lie in them. Names of outputs that differ
-    in letter case alone are one name, as they are on many disks.
+    `folders` are shared: other outputs and inputs may lie in them. Output names that differ only
+    in case count as the same, as on many disks.
     """
     inputs: dict[tuple[int, int], Path] = {}
     above: dict[tuple[int, int], Path] = {}
@@ -100,7 +100,7 @@ def refuse_clashes(
 
 def _check_experiment(folder: Path) -> None:
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no empty folder; name a new one")
+        raise InputError(f"{folder} exists and is not an empty folder; name a new one")
 
 
 def _check_result(path: Path, overwrite: bool) -> None:
@@ -116,7 +116,7 @@ def _check_result(path: Path, overwrite: bool) -> None:
     of_its_kind = path.is_dir() and _is_disposable(path) if suffix == ".zarr" else path.is_file()
     if not of_its_kind:
         kind = "Zarr folder" if suffix == ".zarr" else "file"
-        raise InputError(f"{path} is no {kind} and is not overwritten; choose another name")
+        raise InputError(f"{path} is not a {kind} and is not overwritten; choose another name")
 
 
 def _check_file(path: Path, overwrite: bool) -> None:
@@ -125,15 +125,15 @@ def _check_file(path: Path, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:
         raise InputError(f"{path} exists; choose another name or --overwrite")
     if os.path.lexists(path) and not path.is_file():
-        raise InputError(f"{path} is no file and is not overwritten; choose another name")
+        raise InputError(f"{path} is not a file and is not overwritten; choose another name")
 
 
 def _check_name(path: Path) -> None:
     user_path(path)
     if (excess := length(path.name) + _ROOM - LONGEST) > 0:
         raise InputError(
-            f"the name {path.name[:40]}... is {excess} bytes too long: others are made of it, such "
-            "as that of an unfinished result; choose a shorter one"
+            f"the name {path.name[:40]}... is {excess} bytes too long, as endings such as "
+            "'.partial' may be added; choose a shorter one"
         )
 
 
@@ -154,13 +154,13 @@ def _is_disposable(folder: Path) -> bool:
 
 
 def _upwards(path: Path) -> list[Path]:
-    """The path without links, and the folders it lies in."""
+    """Return the path with links resolved, and its parent folders."""
     real = Path(os.path.realpath(path))
     return [real, *real.parents]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What is at a place, however it is called; None if nothing is."""
+    """Return device and inode, the same for every name of a file; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

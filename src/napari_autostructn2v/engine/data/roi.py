@@ -1,4 +1,4 @@
-"""The region of interest of an image: where its low-resolution brightness says so."""
+"""The region of interest of an image: a threshold on its low-resolution brightness."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_autostructn2v.engine.types import Array
 
 @dataclass(frozen=True)
 class Interest:
-    """What lies above (or below) a threshold once it is downscaled; autoStructN2V's rule.
+    """The pixels whose low-resolution value is above (or below) a threshold, as in autoStructN2V.
 
-    The threshold is one for the whole image, so that it is the same in every part of it.
+    One threshold holds for the whole image, so that the result doesn't depend on the block read.
     """
 
     stage: Stage
@@ -24,14 +24,14 @@ class Interest:
 
     @classmethod
     def of(cls, sample: Sequence[Array], stage: Stage) -> Interest:
-        """Find the threshold from blocks, (H, W) each, that stand for a whole image."""
+        """Compute the threshold from (H, W) blocks that represent the whole image."""
         smooth = [_downscaled(block, stage)[np.isfinite(block)] for block in sample]
         values = np.concatenate(smooth) if smooth else np.zeros(0)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         return cls(stage, low + stage.roi_threshold * (high - low))
 
     def origins(self, block: Array, patch: tuple[int, int]) -> Array:
-        """Whether the patch that begins at a pixel lies in the region by half: (H, W) bool."""
+        """Return where patches can begin that lie mostly in the region: (H, W) bool."""
         smooth, inverted = _downscaled(block, self.stage), self.stage.select_background
         inside = (smooth <= self.threshold) if inverted else (smooth > self.threshold)
         inside &= np.isfinite(block)
@@ -41,12 +41,12 @@ class Interest:
         )
         chosen = np.zeros(block.shape, bool)
         inner = tuple(slice(n - m + 1) for n, m in zip(block.shape, patch, strict=True))
-        chosen[inner] = share[inner] > 0.5 + (1e-4 if inverted else -1e-4)  # a half is above
+        chosen[inner] = share[inner] > 0.5 + (1e-4 if inverted else -1e-4)  # half: bright
         return chosen
 
 
 def _downscaled(block: Array, stage: Stage) -> Array:
-    """The block at low resolution, on its own grid; its median where it has no value."""
+    """Return the block smoothed to low resolution, with NaN replaced by the median."""
     finite = np.isfinite(block)
     centre = np.median(block[finite]) if finite.any() else 0.0
     smooth: Array = ndimage.uniform_filter(

@@ -1,4 +1,4 @@
-"""Where results go: into memory, or into files that take their name only once complete."""
+"""Where results go: into memory, or into files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ArraySink", "FileSink", "Sink", "Target", "cast", "output_paths"]
 
 
 class Sink(Protocol):
-    """Gives a target for each image and stage."""
+    """Opens a target for the result of each image and stage."""
 
     def open(
         self, image: int, source: Source, stage: StageName, dtype: np.dtype[Any], final: bool
@@ -35,7 +35,7 @@ class Sink(Protocol):
         Raises
         ------
         InputError
-            If it cannot be held or written.
+            If there is not enough memory, or it cannot be written.
         """
 
 
@@ -57,8 +57,8 @@ class ArraySink:
         except MemoryError as error:
             size = math.prod(source.shape) * np.dtype(dtype).itemsize
             raise InputError(
-                f"the result of {source.name} takes {size / 2**30:.1f} GiB, more than there is "
-                "memory; write it to a .tif or .zarr file"
+                f"the result of {source.name} takes {size / 2**30:.1f} GiB, more than the memory "
+                "available; write it to a .tif or .zarr file"
             ) from error
         self.results[image, stage] = array
         if final:
@@ -96,17 +96,17 @@ class _ArrayTarget:
 
 
 class FileSink:
-    """Writes final results to `outputs`, those of stages to `every_stage[stage]`, by image.
+    """Writes final results to `outputs`, and those of a stage to `every_stage[stage]`, by image.
 
-    A result that is both goes to `outputs` alone. Missing folders are made when the first tile
-    is due. Files are filled beside their final place, under a hidden name. `kept` names what was
-    kept elsewhere: results half-way at a stop, and whole ones whose place was taken meanwhile.
+    The final result goes to `outputs` only. Missing folders are created when a result
+    is opened. Files are written under a hidden name beside their final path. `kept` lists results
+    under other names: unfinished ones, and those whose path was taken meanwhile.
 
     Raises
     ------
     InputError
-        If a suffix is not .tif, .tiff or .zarr, two outputs are the same, one exists (and
-        `overwrite` is false) or cannot be written.
+        If a suffix is not .tif, .tiff or .zarr, two outputs are the same, or one cannot be
+        written or exists while `overwrite` is false.
     """
 
     def __init__(
@@ -141,8 +141,8 @@ class FileSink:
 def output_paths(out: str | Path, sources: Sequence[Source]) -> list[Path]:
     """Name the result of each source: `out` itself for one input, else files in the folder `out`.
 
-    In a folder a result has the name of its source, with a number where names repeat; .zarr for
-    what was a Zarr folder, .tif for all others.
+    In a folder, a result is named after its source, with a number if names repeat; .zarr if the
+    source is a Zarr folder, else .tif.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which parts of the images are trained on, which validate, and which are only judged by."""
+"""Splits the images into training, validation and test data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.types import Span, whole
 
-_WHOLE = 1 - 1e-6  # of an image, but for rounding: what a share must come to
+_WHOLE = 1 - 1e-6  # images: the least share that counts as a whole image, despite rounding
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Split:
     Attributes
     ----------
     training, validation
-        Never empty where there is an image.
+        Never empty if there is an image.
     test
-        Looked at only when training is over; empty where there are too few images.
+        Used only after training; empty if there are too few images.
     names
-        The images of "train", "val" and "test".
+        The names of the images in "train", "val" and "test".
     """
 
     training: list[Piece]
@@ -36,7 +36,7 @@ class Split:
 
     @property
     def judged(self) -> list[Piece]:
-        """What tells how good the training was: the test images, else what validates."""
+        """The data that the results are judged on: the test data, else the validation data."""
         return self.test or self.validation
 
     @property
@@ -46,12 +46,12 @@ class Split:
 
 
 def split(sources: Sequence[Source], config: Config, channel: int | None = None) -> Split:
-    """Divide the data of a channel (of all if None), the same for both stages.
+    """Split the data of a channel (of all if None), the same for both stages.
 
-    Where each share comes to an image or more, whole images are divided, as autoStructN2V does.
+    If each share amounts to at least one image, whole images are assigned, as in autoStructN2V.
     Otherwise a strip along one side of every plane is held out for validation and nothing for
-    testing; planes too small to spare a strip are only trained on. If nothing can be held out,
-    validation looks at what is trained on.
+    testing; planes too small for that are used for training only. If nothing can be held out,
+    validation uses the training data.
     """
     rng = np.random.default_rng(config.seed)
     there = [source for source in sources if channel is None or channel < source.channels]
@@ -108,7 +108,7 @@ def _planes(sources: Sequence[Source], channel: int | None) -> list[Piece]:
 def _hold_strip(
     piece: Piece, share: float, patch: int, rng: np.random.Generator
 ) -> tuple[Piece, list[Piece]]:
-    """Cut a strip of `share` off a random side: a patch wide at least, and two patches stay."""
+    """Hold out a strip of `share` at a random side, one patch wide or more; two patches stay."""
     sides = [axis for axis, length in enumerate(piece.shape) if length >= 3 * patch]
     if not sides or share == 0:
         return piece, []
