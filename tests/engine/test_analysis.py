@@ -300,7 +300,7 @@ def test_remarks_name_photons_and_colour_cameras() -> None:
     assert re.match(r"It grows with the signal, by (0\.9\d+|1\.\d*) grey values", photons)
     pattern = np.tile([[0.8, 1.0], [1.0, 1.2]], (128, 128))
     (colour,) = found(pattern * np.random.default_rng(0).standard_normal((256, 256))).remarks()
-    assert "of each square of 2 x 2, as a colour camera's does" in colour
+    assert "of each 2 x 2 square, as in a colour camera" in colour
 
 
 def test_channels_and_images_are_reported_apart() -> None:
@@ -317,7 +317,7 @@ def test_channels_and_images_are_reported_apart() -> None:
     assert [len(image["channels"]) for image in told["images"]] == [2, 1]
     assert told["verdict"] == told["images"][0]["channels"][0]["verdict"] == "along x"
     detail = told["images"][0]["channels"][1]["noise"]
-    assert detail["sentence"].startswith("Noise is shared by neighbours along y")
+    assert detail["sentence"].startswith("Neighbours along y share noise")
     assert len(detail["autocorrelation_error"]) == 2 * LAG + 1
 
 
@@ -335,7 +335,7 @@ def test_the_largest_sample_weighs_most() -> None:
 def test_the_event_carries_what_is_shown() -> None:
     event = NoiseMeasured.of(found(noisy()))
     assert (event.verdict, event.image, event.channel) == ("along x", 0, 0)
-    assert event.sentence.startswith("Noise is shared by neighbours along x")
+    assert event.sentence.startswith("Neighbours along x share noise")
     assert not event.rho.flags.writeable
 
 

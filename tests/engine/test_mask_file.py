@@ -26,8 +26,8 @@ def test_round_trip(tmp_path: Path, shape: tuple[int, int]) -> None:
     ("values", "reason"),
     [
         (np.ones((2, 4)), "m.tif of 2 x 4 px: both sides must be odd"),
-        (np.zeros((3, 3)), "m.tif of 3 x 3 px: its central pixel is not set"),
-        (np.ones((1, 2049)), "m.tif of 1 x 2049 px is a picture"),
+        (np.zeros((3, 3)), "m.tif of 3 x 3 px: its central pixel, the one to predict, is not set"),
+        (np.ones((1, 2049)), "m.tif of 1 x 2049 px is too large"),
         (np.ones((4, 5, 5)), "m.tif has 4 planes"),
     ],
 )

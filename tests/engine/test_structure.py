@@ -127,7 +127,7 @@ def test_white_noise_on_dense_texture_can_not_be_told(
     assert found.name in ("can't tell", "unstructured")
     if psnr >= 20:
         assert found.name == "can't tell"
-        assert "A dark frame, repeats of one frame or an empty region" in found.sentence
+        assert "Measure on a dark frame, repeated frames or an empty region" in found.sentence
     if noise.removed or found.name == "unstructured":
         assert mask_of(noise).tolist() == [[1]]
 
@@ -296,7 +296,7 @@ def test_union_and_check() -> None:
         (np.ones((2, 3)), "odd"),
         (np.zeros((3, 3)), "central pixel"),
         (np.ones((3, 3, 3)), "2 axes"),
-        (np.ones((1, 2049)), "is a picture"),
+        (np.ones((1, 2049)), "is too large"),
     ):
         with pytest.raises(InputError, match=words):
             check_mask(bad)

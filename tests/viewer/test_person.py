@@ -78,7 +78,7 @@ def test_a_person_denoises_corrects_the_mask_and_saves(
     person.click(panels.denoise)
     person.wait_until_it_says("Done")
     person.wait_for(panels.denoise)
-    assert panels.noise.verdict.text().startswith("Noise is shared by neighbours along x")
+    assert panels.noise.verdict.text().startswith("Neighbours along x share noise")
     results = [viewer.layers[f"filaments {stage}"] for stage in ("Stage 1", "Stage 2")]
     assert sum(layer.visible for layer in results) == 1, "the better one"
 

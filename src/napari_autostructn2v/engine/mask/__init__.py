@@ -1,1 +1,1 @@
-"""From measured noise to a verdict and the structural mask that hides it."""
+"""Turns measured noise into a verdict and a structural mask."""

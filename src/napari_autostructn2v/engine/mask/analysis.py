@@ -1,4 +1,4 @@
-"""Says of every image and channel what noise it carries and which mask follows; no training."""
+"""Analyses the noise of every image and channel and derives its mask, without training."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.noise.pooling import pooled
 from napari_autostructn2v.engine.types import Array, Box, Place
 
-_PAIRS = 4  # of planes
-_NAMED = 3  # images, in a sentence
-_REPEATS = 0.1  # of the noise; less is not worth a word
+_PAIRS = 4  # pairs of planes that are compared
+_NAMED = 3  # images listed in a sentence
+_REPEATS = 0.1  # share of the noise; less is not reported
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +44,16 @@ class NoiseAnalysis:
     Attributes
     ----------
     blocks
-        What was looked at; `noise.places` counts in it.
+        The blocks that were measured; `noise.places` refers to them by number.
     between
-        Correlation of a pixel's noise with the next plane's along T and Z, where there are some:
-        a pattern fixed in time, or a volume that was resampled.
+        Correlation of a pixel's noise with that in the next plane along T and Z, if there are
+        any: positive for a pattern fixed in time, or a resampled volume.
     outliers
         Share of the pixels that are hot or dead.
     parts
-        Of what several images or channels have in common: the findings of each.
+        For a combination of several images or channels, the analysis of each.
     offset
-        What the grey values of `noise.variance` are less.
+        Was subtracted from the image, so `noise.variance` takes grey values less this.
     """
 
     image: int
@@ -69,17 +69,17 @@ class NoiseAnalysis:
     parts: tuple[NoiseAnalysis, ...] = ()
 
     def noise_of(self, image: int, channel: int) -> Noise:
-        """The noise of one of its parts, as far as it is known apart."""
+        """Return the noise of one part if it was measured separately, else the common noise."""
         own = [f.noise for f in self.parts if (f.image, f.channel) == (image, channel)]
         return own[0] if own else self.noise
 
     @property
     def blank(self) -> bool:
-        """Whether there was nothing to measure; the verdict says why."""
+        """Whether there was no noise to measure; the verdict says why."""
         return self.verdict.name == "no data"
 
     def report(self) -> dict[str, Any]:
-        """The five keys of a channel in the report, and what else was measured."""
+        """Return a channel's part of the report."""
         noise = self.noise
         return {
             "verdict": self.verdict.name,
@@ -109,27 +109,27 @@ class NoiseAnalysis:
         }
 
     def remarks(self) -> list[str]:
-        """What a microscopist should know besides the verdict, a sentence each."""
+        """Return further findings that matter to a microscopist, one sentence each."""
         noise, said = self.noise, []
         if self.outliers > 0:
             said.append(
-                f"{100 * self.outliers:.2g} % of the pixels are hot or dead: they are left as they "
-                "are, and count neither here nor in the training."
+                f"{100 * self.outliers:.2g} % of the pixels are hot or dead: they stay in the "
+                "image, but are ignored in this analysis and in the training."
             )
         if noise.variance.gain > 0:
             said.append(
-                f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared for "
-                "each grey value, as photon counts do."
+                f"It grows with the signal, by {noise.variance.gain:.3g} grey values squared per "
+                "grey value, as photon noise does."
             )
         if (noise.phases != 1).any():
             said.append(
                 f"It differs by {noise.phases.max() / noise.phases.min() - 1:.0%} between the "
-                "pixels of each square of 2 x 2, as a colour camera's does."
+                "pixels of each 2 x 2 square, as in a colour camera."
             )
         if self.between.get("T", 0) > _REPEATS:
             said.append(
                 f"{self.between['T']:.0%} of it is the same in the next frame: a fixed pattern, "
-                "which more frames will not average away."
+                "which averaging frames will not remove."
             )
         if self.between.get("Z", 0) > _REPEATS:
             said.append(
@@ -139,14 +139,12 @@ class NoiseAnalysis:
 
 
 def analyse(sources: Sequence[Source], config: Config) -> Iterator[NoiseAnalysis]:
-    """Measure every channel of every image.
-
-    Of one without noise the finding is `blank`.
+    """Measure every channel of every image; the analysis of one without noise is `blank`.
 
     Raises
     ------
     InputError
-        If all are, or what the noise is to be measured on is not there.
+        If no image has noise, or the region, dark frame or frames to measure are missing.
     """
     without: dict[str, str] = {}
     measured = False
@@ -178,7 +176,7 @@ def analyse(sources: Sequence[Source], config: Config) -> Iterator[NoiseAnalysis
 
 
 def nothing_to_measure(reasons: Mapping[str, str]) -> str:
-    """Say of images by name why there is no noise in any of them."""
+    """Return a message that says why no noise could be measured in the named images."""
     alike: dict[str, list[str]] = {}
     for name, why in reasons.items():
         alike.setdefault(why, []).append(name)
@@ -197,7 +195,7 @@ def _blank(
 def _measure(
     source: Source, pieces: Sequence[Piece], blocks: Sequence[Array], how: Structure
 ) -> Noise:
-    """Measure the noise on what the config says; a mask that is given does not change that."""
+    """Measure the noise where the config says to, even if it also gives a mask."""
     if how.mask_source == "region":
         assert how.region is not None
         y0, y1, x0, x1 = how.region
@@ -228,7 +226,7 @@ def _measure(
 
 
 def neighbours(pieces: Sequence[Piece], axis: str) -> list[tuple[Piece, Piece]]:
-    """Pieces of one image, each with the next plane along an axis; no plane is in two pairs."""
+    """Pair pieces of one image with the next plane along an axis; no plane is in two pairs."""
     pairs: dict[tuple[int, Box], tuple[Piece, Piece]] = {}
     for piece in pieces:
         if planes := piece.source.pair(piece.plane, axis):
@@ -238,7 +236,7 @@ def neighbours(pieces: Sequence[Piece], axis: str) -> list[tuple[Piece, Piece]]:
 
 
 def _between(pieces: Sequence[Piece]) -> dict[str, float]:
-    """Correlation of the noise in flat tiles with the next plane's, along T and Z."""
+    """Return the correlation of the noise in flat tiles between planes, along T and Z."""
     found = {}
     for axis in "TZ":
         values: list[float] = []
@@ -279,15 +277,15 @@ def _finding(
 
 
 def find_in(blocks: Sequence[Array], config: Config) -> NoiseAnalysis:
-    """The same for blocks that are not of a source, such as Stage-1 results."""
+    """Analyse blocks that do not come from a source, such as Stage 1 results."""
     noise = measure(blocks, config.structure.max_lag)
     return _finding(noise, blocks, config, 0, 0, "")
 
 
 def combine(findings: Sequence[NoiseAnalysis], config: Config) -> NoiseAnalysis:
-    """What is common to several images or channels; see `pooled`. Those without noise don't count.
+    """Combine several images or channels (see `pooled`), ignoring those without noise.
 
-    The masks of the ring rule are united: it has no noise measurement to average.
+    With the ring rule, which uses no noise measurement, the mask is the union of the masks.
     """
     findings = [finding for finding in findings if not finding.blank] or findings[:1]
     first = findings[0]
@@ -303,7 +301,7 @@ def combine(findings: Sequence[NoiseAnalysis], config: Config) -> NoiseAnalysis:
 
 
 def report(findings: Sequence[NoiseAnalysis]) -> dict[str, Any]:
-    """The part of a run's report that needs no training."""
+    """Return the part of a run's report that needs no training."""
     images: list[dict[str, Any]] = []
     for finding in findings:
         if len(images) <= finding.image:

@@ -1,4 +1,4 @@
-"""The leak rule: the smallest mask past which the noise does not leak."""
+"""The leak rule: the smallest mask that keeps the noise from leaking."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ from napari_autostructn2v.engine.noise.correlation import (
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
-_DISK_LEAK = 5  # thresholds: what a disk may leak, where its width costs more
-
-
-_WIDER_IN_DOUBT = 3  # pairs: what was taken for structure may have been noise's far end
+_DISK_LEAK = 5  # times the threshold: leak allowed for a disk, as wider disks cost more
+_WIDER_IN_DOUBT = 3  # pairs of pixels, in case removed structure was the tail of the noise
 
 
 def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) -> Array:
-    """The structural mask by the leak rule: uint8, odd sides, centre 1.
+    """Return the structural mask by the leak rule: uint8, odd sides, centre 1.
 
-    `patch` is the side of a training patch: full lines reach across it from any pixel.
+    `patch` is the side of a training patch; full lines span it from any pixel.
 
-    The smallest mask whose predicted blind error is within the tolerance of the best. Along a line
-    a mask too narrow costs decibels and one too wide next to nothing, so lines must also bring the
-    leak's bound under the threshold, and are one pair wider (more where the tiles hold structure);
-    for disks the width itself costs.
+    The rule takes the smallest mask whose predicted blind error is within the tolerance of the
+    best. Along a line, a mask that is too narrow costs decibels and one that is too wide next to
+    nothing. Lines must therefore also bring the bound of the leak under the threshold, and are
+    one pair wider (more if the tiles hold structure). Wider disks do cost.
     """
     kind = verdict.kind
     if kind == "can't tell" and not (noise.removed or noise.scarce):  # see `verdict._AS_NOISE`
@@ -43,7 +41,7 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) ->
     if kind == "isotropic":
         disks = list(_disks(WINDOW))
         masks = [union(disk, *parts) for disk in disks]
-        # The predicted error alone errs where flat tiles are not flat: most of the leak must go.
+        # The predicted error is unreliable if the tiles are not quite flat, so limit the leak too.
         first = _first_tight(correlation, masks, _DISK_LEAK * options.leak_threshold)
         parts.append(disks[first + _best(correlation, masks[first:], options)])
     elif kind in ("along x", "along y"):
@@ -59,33 +57,33 @@ def leak_mask(noise: Noise, verdict: Verdict, options: Structure, patch: int) ->
 
 
 def _lines(noise: Noise) -> tuple[bool, bool]:
-    """Whether whole rows, and whole columns, are to be hidden."""
+    """Whether to hide whole rows, and whole columns."""
     rows, columns, wave = noise.row_offset > 0, noise.column_offset > 0, noise.wave
     if wave is None:
         return rows, columns
     if wave.lines:
         return rows or wave.lines == "rows", columns or wave.lines == "columns"
-    # Offsets that are one wave are known from the lines that are not hidden.
+    # If the offsets form a wave, the visible lines reveal them, and hiding lines is no use.
     return rows and not math.isinf(wave.x), columns and not math.isinf(wave.y)
 
 
 def _best_safe(correlation: Correlation, masks: Sequence[Array], options: Structure) -> int:
-    """Of ever larger masks, the best of the first few that do not leak (or leak least)."""
+    """Return which of ever larger masks is best, out of the first few that do not leak."""
     first = _first_tight(correlation, masks, options.leak_threshold)
     return first + _best(correlation, masks[first : first + 3], options)
 
 
 def _first_tight(correlation: Correlation, masks: Sequence[Array], limit: float) -> int:
-    """The first of ever larger masks whose leak's bound is under the limit.
+    """Return the first of ever larger masks whose bound of the leak is under the limit.
 
-    Where there is none, the first beyond which the leak hardly falls.
+    If there is none, return the first one beyond which the leak hardly falls.
     """
     bounds = np.array([correlation.leak(mask)[1] for mask in masks])
     return int(np.argmax(bounds <= max(limit, 1.1 * float(bounds.min()))))
 
 
 def _best(correlation: Correlation, masks: Sequence[Array], options: Structure) -> int:
-    """The first mask whose predicted blind error is within the tolerance of the smallest."""
+    """Return the first mask whose predicted blind error is within the tolerance of the best."""
     errors = np.array([correlation.blind_error(mask) for mask in masks])
     return int(np.argmax(errors <= errors.min() * 10 ** (options.score_tolerance / 10)))
 
@@ -98,7 +96,7 @@ def _full_lines(half: int, rows: bool, columns: bool) -> Array:
 
 
 def _disks(largest: int) -> Iterator[Array]:
-    """Disks with every distinct set of pixels, smallest first."""
+    """Yield disks with every distinct set of pixels, smallest first."""
     lag = np.arange(-largest, largest + 1)
     square = np.add.outer(lag**2, lag**2)
     for radius2 in np.unique(square)[1:]:

@@ -1,4 +1,4 @@
-"""Keeps a structural mask in an image file, so that it can be edited, or used on other data."""
+"""Reads and writes structural masks as image files, to be edited or used on other data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from napari_autostructn2v.engine.types import Array
 
 
 def read_mask(path: Path) -> Array:
-    """Give the mask as uint8 of 0 and 1.
+    """Read a mask as uint8 of 0 and 1.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or holds no mask (see `check_mask`).
+        If the file cannot be read, or does not hold a valid mask (see `check_mask`).
     """
     with open_source(path) as source:
         if source.planes != 1:

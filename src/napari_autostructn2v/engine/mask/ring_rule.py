@@ -1,4 +1,4 @@
-"""autoStructN2V's own way from an autocorrelation to a mask, kept for fidelity."""
+"""The ring rule: autoStructN2V's way to derive a mask from an autocorrelation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from napari_autostructn2v.engine.types import Array
 
 
 def ring_mask(patches: Array, ring: Ring) -> tuple[Array, Array]:
-    """The structural mask by autoStructN2V's ring rule, and the map it was cut from.
+    """Return the mask by autoStructN2V's ring rule, and the map that was thresholded.
 
-    The mean autocorrelation of the patches is cropped and flattened by a radial threshold; in
-    each square ring around the centre, pixels above a share of the ring's range are taken.
+    The mean autocorrelation of the patches is cropped, and a radial threshold is subtracted; in
+    each square ring around the centre, the pixels above a share of the ring's range are hidden.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def ring_mask(patches: Array, ring: Ring) -> tuple[Array, Array]:
     max_lag = max(height, width) - 1
     centred = patches - patches.mean((-2, -1), keepdims=True)
     lag = np.abs(np.arange(-max_lag, max_lag + 1))
-    # The original's estimate is the biased one: sums, not means, over the overlap.
+    # As in the original, the estimate is biased: sums, not means, over the overlap.
     overlap = np.multiply.outer(np.maximum(height - lag, 0), np.maximum(width - lag, 0))
     sums = autocovariance(centred, max_lag) * overlap
     if ring.norm_autocorr:
@@ -59,7 +59,7 @@ def ring_mask(patches: Array, ring: Ring) -> tuple[Array, Array]:
         components, _ = ndimage.label(mask, np.ones((3, 3)))
         mask = components == components[centre, centre]
     if ring.max_true_pixels is not None and mask.sum() > ring.max_true_pixels:
-        # Equal values, as a lag and its mirror have, stay or go together.
+        # Keep or drop equal values together: a lag and its mirror have the same.
         values = np.where(mask, square, -np.inf).round(9)
         values[centre, centre] = np.inf
         lowest = np.sort(values, axis=None)[-ring.max_true_pixels]

@@ -1,4 +1,4 @@
-"""What any mask is worth, by the measured noise."""
+"""Scores a mask on the measured noise."""
 
 from __future__ import annotations
 
@@ -18,26 +18,22 @@ from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
 _COSTLY = 0.3  # dB
-
-
 _ADVISED = 12  # pairs of pixels at most
-
-
 _NUMBERS = {1: "One", 2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What is expected of a mask, without any truth.
+    """The predicted performance of a mask, without ground truth.
 
     Attributes
     ----------
     leak, leak_bound
-        R2 of the pixels it leaves visible, and its upper 95 % confidence bound.
+        R2 of the pixels that the mask leaves visible, and its upper 95 % confidence bound.
     error_db
-        Predicted error of the best linear blind predictor over that of the measured mask, in dB;
-        positive is worse. An edited mask can't be better by much: the measured one is near the
-        best of its kind.
+        Predicted error of the best linear blind predictor relative to that with the measured
+        mask, in dB; positive is worse. An edited mask can hardly be better, as the measured one
+        is close to the optimum of its kind.
     pixels
         Number of hidden pixels.
     advice
@@ -54,10 +50,10 @@ class Score:
 def score(
     noise: Noise, mask: Array, options: Structure, patch: int, measured: Array | None = None
 ) -> Score:
-    """Judge any mask by the measured noise.
+    """Score a mask on the measured noise.
 
-    The leak counts first: the predicted error trusts the measured covariances too far. `measured`
-    is the mask of `leak_mask`, if it is at hand.
+    The leak counts first, as the predicted error relies on the exact covariances. `measured` is
+    the mask from `leak_mask`, computed if None.
     """
     mask = mask_of(np.argwhere(mask) - np.array(mask.shape) // 2)  # without a border of zeros
     verdict = judge(noise, options.leak_threshold, patch)
@@ -69,20 +65,20 @@ def score(
     error_db = float(10 * np.log10(max(error, 1e-30) / max(best, 1e-30)))
     limit = max(options.leak_threshold, correlation.leak(measured)[0] + 0.01)
     if noise.wave is not None and not noise.wave.lines:
-        advice = "No mask hides a wave that all lines share."
+        advice = "No mask can hide a wave that all lines share."
     elif leak > limit:
         advice = f"{leak:.0%} of the noise gets past it. {_missing(correlation, mask, limit)}"
     elif error_db > _COSTLY:
-        advice = f"It hides more than it must, at a cost of about {error_db:.1f} dB."
+        advice = f"It hides more than necessary, at a cost of about {error_db:.1f} dB."
     elif leak > max(options.leak_threshold, 0.01):
-        advice = f"{leak:.0%} of the noise gets past it, and past any mask that would be found."
+        advice = f"{leak:.0%} of the noise gets past it, and past any measured mask."
     else:
         advice = "The noise does not get past it."
     return Score(leak, bound, error_db, int(mask.sum()), advice)
 
 
 def _missing(correlation: Correlation, mask: Array, limit: float) -> str:
-    """Say which more pixels would bring the leak under the limit."""
+    """Return a sentence that says which further pixels would bring the leak under the limit."""
     half = np.array(mask.shape) // 2
     for axis, share, lines in (
         (1, correlation.row_offset, "rows"),

@@ -1,4 +1,4 @@
-"""Structural masks as arrays: checked, joined."""
+"""Structural masks as arrays: union and validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SINGLE_PIXEL: Array = np.ones((1, 1), np.uint8)
 
 
 def union(*masks: Array) -> Array:
-    """The pixels of any of the masks, centres aligned."""
+    """Return the union of masks, with their centres aligned."""
     half = np.max([np.array(mask.shape) // 2 for mask in masks], axis=0)
     total = np.zeros(2 * half + 1, np.uint8)
     for mask in masks:
@@ -24,13 +24,13 @@ def union(*masks: Array) -> Array:
 
 
 def check_size(shape: Sequence[int], name: str = "mask") -> None:
-    """Refuse a mask, before it is read, that is too large to be one."""
+    """Refuse an image that is too large for a mask, before it is read."""
     if max(shape) > LONGEST_SIDE:
-        raise InputError(f"{name} is a picture; a mask has at most {LONGEST_SIDE} px on each side")
+        raise InputError(f"{name} is too large; a mask has at most {LONGEST_SIDE} px per side")
 
 
 def check_mask(mask: Array, name: str = "mask") -> Array:
-    """Validate a mask from outside and give it as uint8 of 0 and 1; errors call it `name`.
+    """Validate a mask and return it as uint8 of 0 and 1; `name` is used in error messages.
 
     Raises
     ------
@@ -47,5 +47,5 @@ def check_mask(mask: Array, name: str = "mask") -> Array:
         )
     result = (values > 0).astype(np.uint8)
     if not result[result.shape[0] // 2, result.shape[1] // 2]:
-        raise InputError(f"{name}: its central pixel is not set; it is the pixel that is predicted")
+        raise InputError(f"{name}: its central pixel, the one to predict, is not set; set it to 1")
     return result

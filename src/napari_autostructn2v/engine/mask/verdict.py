@@ -1,4 +1,4 @@
-"""What kind of noise it is, in words."""
+"""Names the kind of noise, with a sentence for the user."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from napari_autostructn2v.engine.noise.correlation import (
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
-_MOST, _LITTLE = 0.7, 0.3  # of the leak: what lies along one line, and across it
+_MOST, _LITTLE = 0.7, 0.3  # shares of the leak: least along a line, most along another
 
 _SENTENCES = {
-    "unstructured": "Every pixel's noise is its own: one blind pixel is enough.",
-    "along x": "Noise is shared by neighbours along x, as a line scan's detector gives it: "
+    "unstructured": "The noise of each pixel is independent: one blind pixel is enough.",
+    "along x": "Neighbours along x share noise, as with the detector of a line scan: "
     "a horizontal run of pixels is hidden.",
-    "along y": "Noise is shared by neighbours along y: a vertical run of pixels is hidden.",
-    "diagonal": "Noise is shared by neighbours along a diagonal, as rotating or shearing an image "
-    "leaves it: that diagonal is hidden.",
-    "isotropic": "Noise is blurred alike in all directions, as resampling or demosaicking "
-    "leaves it: a disk of pixels is hidden.",
+    "along y": "Neighbours along y share noise: a vertical run of pixels is hidden.",
+    "diagonal": "Neighbours along a diagonal share noise, as after rotating or shearing an image: "
+    "that diagonal is hidden.",
+    "isotropic": "The noise is blurred equally in all directions, as after resampling or "
+    "demosaicking: a disk of pixels is hidden.",
     "row offsets": "Each row has an offset of its own: whole rows are hidden.",
     "column offsets": "Each column has an offset of its own: whole columns are hidden.",
-    "periodic": "Noise repeats every {wave} px, as mains hum or vibration gives it: ",
-    "mixed": "Noise is shared by neighbours in a pattern of its own: that pattern is hidden.",
-    "scarce": "Too little of the image is data to tell how its noise is shared: one pixel is "
-    "hidden. A dark frame, repeats of one frame or an empty region would settle it.",
-    "can't tell": "The image has no flat place where noise could be told from fine structure; "
-    "{taken} A dark frame, repeats of one frame or an empty region would settle it.",
+    "periodic": "The noise repeats every {wave} px, as with mains hum or vibration: ",
+    "mixed": "Neighbours share noise in a pattern of no standard shape: that pattern is hidden.",
+    "scarce": "Too little of the image is data to measure how the noise is correlated: one pixel "
+    "is hidden. Measure on a dark frame, repeated frames or an empty region instead.",
+    "can't tell": "The image has no flat area that separates noise from fine structure; {taken} "
+    "Measure on a dark frame, repeated frames or an empty region to be sure.",
 }
-_AS_STRUCTURE = "what is alike in all directions is taken for structure, and one pixel is hidden."
-_AS_NOISE = "neighbours hardly differ, so that the noise must be blurred: a disk is hidden."
-_AND_OFFSETS = " Each {lines} has an offset of its own, too: whole {lines}s are hidden."
+_AS_STRUCTURE = "isotropic correlation is taken for structure, and one pixel is hidden."
+_AS_NOISE = "neighbours hardly differ, so the noise must be blurred: a disk is hidden."
+_AND_OFFSETS = " Each {lines} also has an offset of its own: whole {lines}s are hidden."
 _HIDDEN_LINES = "whole {lines} are hidden."
-_NO_MASK = "no mask hides it. Have it subtracted (subtract_wave), or mend it at the microscope."
+_NO_MASK = "no mask hides it. Subtract it (subtract_wave), or remove its cause at the microscope."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What kind of noise it is.
+    """The kind of noise.
 
     `leak` is R2 with a single blind pixel, `leak_bound` its upper 95 % confidence bound.
     """
@@ -56,14 +56,14 @@ class Verdict:
 
     @property
     def kind(self) -> str:
-        """The name without what comes with it."""
+        """The first kind in the name: "along x" of "along x with row offsets"."""
         return self.name.split(" with ")[0].split(" and ")[0]
 
 
 def judge(noise: Noise, threshold: float, patch: int) -> Verdict:
     """Name the kind of noise.
 
-    It is unstructured when the upper bound of a single blind pixel's leak is under `threshold`.
+    It is unstructured if the upper bound of a single blind pixel's leak is under `threshold`.
     """
     correlation = Correlation(noise, patch)
     leak, bound = correlation.leak(SINGLE_PIXEL)
@@ -95,7 +95,7 @@ def judge(noise: Noise, threshold: float, patch: int) -> Verdict:
 
 
 def _direction(correlation: Correlation, short: float) -> str:
-    """Where the correlation of neighbours lies: along one line, all around, or neither."""
+    """Whether the correlation of neighbours lies along a line, is isotropic, or neither."""
     y, x = correlation.lags.T
     lines = {"along x": y == 0, "along y": x == 0, "diagonal": y == x, "": y == -x}
     leaks = {name: correlation.short_leak(correlation.lags[on])[0] for name, on in lines.items()}
@@ -108,7 +108,7 @@ def _direction(correlation: Correlation, short: float) -> str:
 
 
 def _round(rho: Array) -> bool:
-    """Whether the two diagonals are alike and rank between the axes and zero."""
+    """Whether the two diagonals are similar and lie between the axes and zero."""
     one, other = (at(rho, np.array([lag]))[0] for lag in ((1, 1), (1, -1)))
     axis = max(at(rho, np.array([lag]))[0] for lag in ((0, 1), (1, 0)))
     return bool(min(one, other) > 0 and abs(one - other) < 0.4 * axis and max(one, other) < axis)

@@ -1,1 +1,1 @@
-"""What the noise of an image is: its strength, its correlation, its lines and waves."""
+"""Measures the noise of an image: its strength, correlation, line offsets and waves."""

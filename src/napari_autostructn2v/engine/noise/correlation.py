@@ -1,8 +1,8 @@
-"""The correlation of noise between pixels: estimated, made fit to solve with, and solved with.
+"""The correlation of noise between pixels: its estimate, and the leak and error it predicts.
 
 The leak of a mask is the share of the hidden pixel's noise variance that the best linear
-predictor recovers from the pixels the mask leaves visible: R2 = r_U' C_UU^-1 r_U, with C the
-noise covariance over the visible lags U and r_U its column at the hidden pixel.
+predictor recovers from the pixels that the mask leaves visible: R2 = r_U' C_UU^-1 r_U, with C
+the noise covariance over the visible lags U and r_U its column at the hidden pixel.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from threadpoolctl import ThreadpoolController
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
-# Systems of a few hundred unknowns: on a busy machine BLAS's threads wait for each other far
-# longer than they work.
+# The systems have a few hundred unknowns: several BLAS threads would mostly wait for each other.
 _threads = ThreadpoolController()
 
 _SIGNIFICANT = 3.0  # standard errors
 CONFIDENCE = 1.645  # one-sided 95 %
-_PAIRS = 0.02  # of those of a tile without holes; of fewer the mean is no estimate
-_RIDGE = 0.02  # what lies below this share of the variance no network inverts
-WINDOW = 9  # px: lags within this square, and all on the axes, are looked at
+_PAIRS = 0.02  # least share of the pairs in a complete tile for an estimate
+_RIDGE = 0.02  # share of the variance; networks do not exploit weaker components
+WINDOW = 9  # px: lags in this square, and all lags on the axes, are used
 
 
 def autocovariance(stack: Array, max_lag: int, valid: Array | None = None) -> Array:
@@ -41,8 +40,8 @@ def autocovariance(stack: Array, max_lag: int, valid: Array | None = None) -> Ar
 
     Returns
     -------
-    (N, 2L+1, 2L+1), lag (0, 0) in the centre: sum of x(p) x(p+d) over the number of such pairs,
-    and 0 where there is next to none.
+    (N, 2L+1, 2L+1), lag (0, 0) in the centre: sum of x(p) x(p+d) over the number of such pairs;
+    0 where there are hardly any.
     """
     if valid is not None and not valid.all():
         pairs = autocovariance(valid.astype(float), max_lag)
@@ -67,11 +66,11 @@ def autocovariance(stack: Array, max_lag: int, valid: Array | None = None) -> Ar
 
 
 class Correlation:
-    """A measured noise correlation made fit to solve with.
+    """A measured noise correlation, regularised so that linear systems can be solved with it.
 
-    Insignificant lags are shrunk to zero, the rest is tapered and its spectrum projected to be
-    non-negative, so that every covariance matrix built from it is valid. `patch` is the side of a
-    training patch: a mask that reaches across it hides a line's offset, any shorter one does not.
+    Insignificant lags are shrunk to zero, the rest is tapered, and its spectrum is projected to
+    be non-negative, so that every covariance matrix built from it is valid. `patch` is the side
+    of a training patch: only a mask that spans it hides the offset of a line.
     """
 
     def __init__(self, noise: Noise, patch: int, isotropic: bool = False) -> None:
@@ -80,7 +79,7 @@ class Correlation:
         self.row_offset, self.column_offset = noise.row_offset, noise.column_offset
         self.error = noise.short_error
         rho = noise.short
-        if isotropic:  # eight views of one function: less estimation error
+        if isotropic:  # average over the symmetries to reduce the estimation error
             rho = (rho + rho.T) / 2
             rho = (rho + rho[::-1]) / 2
         self.short = _valid(shrink(rho, noise.short_error))
@@ -97,7 +96,7 @@ class Correlation:
         self.lags = np.stack([dy[inside], dx[inside]], 1)
 
     def leak(self, mask: Array) -> tuple[float, float]:
-        """R2 of a mask, and its upper 95 % confidence bound."""
+        """Return R2 of a mask and its upper 95 % confidence bound."""
         visible = self.lags[~_covers(mask, self.lags)]
         r2, error = self.short_leak(visible)
         half = np.array(mask.shape) // 2
@@ -113,14 +112,14 @@ class Correlation:
         column = at(self.short, visible)
         weights = _solve(_matrix(self.short, visible), column)
         errors = 2 * weights * at(self.error, visible)
-        # A lag and its mirror are one measurement: their errors add up instead of averaging.
+        # A lag and its mirror are the same measurement, so their errors add up.
         return float(weights @ column), float(np.sqrt(2 * (errors**2).sum()))
 
     def blind_error(self, mask: Array) -> float:
-        """Predicted mean squared error of the best linear blind predictor, J(M).
+        """Return the predicted mean squared error of the best linear blind predictor, J(M).
 
-        It sees the noisy pixels the mask leaves visible, is fitted to the noisy hidden pixel, and
-        is judged against the signal, whose covariance is the image's less the noise's.
+        The predictor uses the noisy visible pixels, is fitted to the noisy hidden pixel, and its
+        error is taken against the signal, whose covariance is the image's less the noise's.
         """
         visible = self.lags[~_covers(mask, self.lags)]
         variance = float(self.signal[tuple(n // 2 for n in self.signal.shape)])
@@ -132,9 +131,9 @@ class Correlation:
         return float(variance - explained + weights @ image @ weights)
 
     def greedy(self, steps: int, start: Array | None = None) -> Iterator[Array]:
-        """Masks that grow by the +-lag pair whose hiding lowers the leak most.
+        """Yield masks that grow by the pair of lags +-d that reduces the leak most.
 
-        The first is `start`, by default a single pixel, and one pair.
+        The first mask is `start`, by default a single pixel, plus one pair.
         """
         hidden = np.zeros((1, 2), int)
         if start is not None:
@@ -166,9 +165,9 @@ class Correlation:
 
 
 def shrink(rho: Array, error: Array) -> Array:
-    """Zero the lags below three standard errors, without a step (the non-negative garrote).
+    """Shrink lags below three standard errors to zero, continuously (the non-negative garrote).
 
-    A step in the correlation would be a high frequency that solving with it amplifies.
+    Steps in the correlation would be high frequencies, which solving amplifies.
     """
     ratio = _SIGNIFICANT * error / np.maximum(np.abs(rho), 1e-30)
     result: Array = rho * np.maximum(1 - ratio**2, 0)
@@ -176,7 +175,7 @@ def shrink(rho: Array, error: Array) -> Array:
 
 
 def _valid(correlation: Array) -> Array:
-    """The nearest valid correlation: tapered, spectrum projected to >= 0; (4L+1, 4L+1)."""
+    """Return a valid correlation, tapered and with a spectrum >= 0: (4L+1, 4L+1)."""
     valid = positive(_tapered(correlation))
     centre = valid.shape[0] // 2
     result: Array = valid / max(valid[centre, centre], 1e-30)
@@ -184,7 +183,7 @@ def _valid(correlation: Array) -> Array:
 
 
 def _tapered(correlation: Array) -> Array:
-    """Faded out from half the largest lag on, and padded to (4L+1, 4L+1)."""
+    """Taper from half the largest lag on and pad to (4L+1, 4L+1)."""
     max_lag = correlation.shape[0] // 2
     lag = np.abs(np.arange(-max_lag, max_lag + 1)) / (max_lag + 1)
     taper = np.where(lag < 0.5, 1.0, np.cos(np.pi * (np.clip(lag, 0.5, 1) - 0.5)) ** 2)
@@ -192,7 +191,7 @@ def _tapered(correlation: Array) -> Array:
 
 
 def positive(covariance: Array) -> Array:
-    """The covariance with the negative part of its spectrum taken out."""
+    """Return the covariance with the negative part of its spectrum set to zero."""
     spectrum = np.fft.fft2(np.fft.ifftshift(covariance)).real
     result: Array = np.fft.fftshift(np.fft.ifft2(np.maximum(spectrum, 0)).real)
     return result

@@ -1,4 +1,4 @@
-"""Finds the flat tiles of an image: there it is noise plus, at most, a plane."""
+"""Finds the flat tiles of an image, which hold noise plus at most a plane."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from scipy import ndimage
 
 from napari_autostructn2v.engine.types import Array
 
-TILE = 32  # px; larger ones find no flat place between dense structures, smaller ones bias
+TILE = 32  # px; larger ones do not fit between dense structures, smaller ones add bias
 _SHARE = 0.15  # of the tiles of each intensity stratum
-_MOST = 20  # of a stratum: with many tiles to choose from, choose better ones
+_MOST = 20  # tiles per stratum: with many to choose from, take only the best
 _LEAST = 8
 _STRATA = 3
-_STRATIFIED = 60  # tiles in all, from which on they are stratified
-_SMOOTHING = 4.0  # px; gradients of this scale tell signal from noise
-_STEEPER = 1.5  # times the flattest third: no longer flat
-_NEARLY, _HALF = 0.9, 0.5  # of a tile must be data; where too few tiles are so whole
-_SMALL = 16  # px: tiles where nothing larger holds data
+_STRATIFIED = 60  # tiles: fewer are not stratified
+_SMOOTHING = 4.0  # px; gradients on this scale separate signal from noise
+_STEEPER = 1.5  # times the flattest third; steeper tiles are not flat
+_NEARLY, _HALF = 0.9, 0.5  # share of a tile that must be data; the second if tiles are few
+_SMALL = 16  # px: side of tiles if there are too few large ones
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A block of an image with what is looked at more than once.
+    """A block of an image, with quantities that are used several times.
 
     Attributes
     ----------
     image
-        (H, W) about its median, 0 where there is no finite value.
+        (H, W), less its median; 0 where there is no finite value.
     finite
         (H, W) bool.
     slope
-        (H/2, W/2) steepness of the smoothed image, of each square of two by two pixels.
+        (H/2, W/2) steepness of the smoothed image in each 2 x 2 square.
     level
-        The median that was taken off.
+        The median that was subtracted.
     """
 
     image: Array
@@ -58,13 +58,13 @@ class FlatTiles:
     Attributes
     ----------
     values, valid
-        (N, h, w) as read, about the block's median, 0 where there is no value; and where there is.
+        (N, h, w) grey values less the block's median, 0 where there is none; and where there is.
     means
         (N,) mean grey value.
     places
         (N, 3) block, y and x of each tile's first pixel.
     share
-        The tiles' share of the area looked at.
+        Share of the blocks' area that the tiles cover.
     """
 
     values: Array
@@ -75,7 +75,7 @@ class FlatTiles:
 
     @property
     def levelled(self) -> Array:
-        """Without their least-squares planes."""
+        """The tiles without their least-squares planes."""
         return remove_plane(self.values, self.valid)
 
 
@@ -90,11 +90,11 @@ class _Tile:
 
 
 def flat_tiles(surfaces: Sequence[Surface]) -> FlatTiles | None:
-    """Choose tiles where the low-pass gradient and the variance are lowest.
+    """Choose the tiles with the lowest low-pass gradient and variance.
 
-    Tiles with more than a tenth of holes are left out; where that leaves too few, smaller ones are
-    taken, or those of which half is data. Of blocks too small for one tile, the whole blocks are
-    taken. None if even so there is none.
+    Tiles with more than a tenth of missing pixels are skipped. If too few are left, smaller tiles
+    are used, or those with at least half of their pixels. Blocks smaller than a tile are used
+    whole. Return None if there is no tile.
     """
     tiles = _cut(surfaces)
     if not tiles:
@@ -104,13 +104,13 @@ def flat_tiles(surfaces: Sequence[Surface]) -> FlatTiles | None:
 
 
 def all_tiles(surfaces: Sequence[Surface]) -> FlatTiles | None:
-    """Take every tile, of blocks that hold nothing but noise."""
+    """Return all tiles of blocks that hold only noise; None if there is none."""
     tiles = _cut(surfaces)
     return _join(tiles, surfaces) if tiles else None
 
 
 def _cut(surfaces: Sequence[Surface]) -> list[_Tile]:
-    """Tiles of one size at half-tile steps."""
+    """Cut tiles of one size at half-tile steps."""
     height, width = (
         min(TILE, *(surface.image.shape[axis] for surface in surfaces)) for axis in (0, 1)
     )
@@ -140,7 +140,7 @@ def _tile(surface: Surface, place: tuple[int, int, int], shape: tuple[int, int])
     steepness = float(np.partition(slope, at, axis=None)[at])
     data = values if valid.all() else values[valid]
     mean = surface.level + float(data.mean())
-    variance = float(data.var()) if np.ptp(data) > 0 else 0.0  # not that of rounding
+    variance = float(data.var()) if np.ptp(data) > 0 else 0.0  # not a rounding error
     return _Tile(values, valid, steepness, variance, mean, place)
 
 
@@ -157,7 +157,7 @@ def _join(tiles: Sequence[_Tile], surfaces: Sequence[Surface]) -> FlatTiles:
 
 
 def _flattest(steepness: Array, variance: Array, means: Array) -> list[int]:
-    # The slope that noise alone gives is proportional to its standard deviation.
+    # The slope of pure noise is proportional to its standard deviation.
     flatness = steepness / np.sqrt(variance)
     chosen: list[int] = []
     strata = _STRATA if len(means) >= _STRATIFIED else 1
@@ -170,9 +170,9 @@ def _flattest(steepness: Array, variance: Array, means: Array) -> list[int]:
 
 
 def _slope(image: Array, finite: Array) -> Array:
-    """Steepness of the smoothed image at half its resolution, grey values per two pixels."""
+    """Return the steepness of the smoothed image at half resolution, grey values per 2 px."""
     half = _halved(image)
-    if not finite.all():  # holes continue what is around them, as far as the smoothing sees
+    if not finite.all():  # fill missing pixels from their surroundings
         share = _halved(finite.astype(np.float32))
         sums, weights = (ndimage.gaussian_filter(v, _SMOOTHING / 2) for v in (half, share))
         around = sums / np.maximum(weights, 1e-6)
@@ -193,7 +193,7 @@ def _halved(image: Array) -> Array:
 
 
 def _origins(shape: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Tile origins at half-tile steps."""
+    """Yield tile origins at half-tile steps."""
     for y in range(0, shape[0] - tile[0] + 1, max(1, tile[0] // 2)):
         for x in range(0, shape[1] - tile[1] + 1, max(1, tile[1] // 2)):
             yield y, x
@@ -204,7 +204,7 @@ def _rank(values: Array) -> Array:
 
 
 def plane(shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
-    """Orthonormal basis of the planes over a tile, each as a (y, x) pair of profiles."""
+    """Return an orthonormal basis of the planes over a tile, as (y, x) pairs of profiles."""
     y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape)
     pairs = [(y * 0 + 1, x * 0 + 1), (y, x * 0 + 1), (y * 0 + 1, x)]
     norms = [np.linalg.norm(np.multiply.outer(*pair)) for pair in pairs]
@@ -214,7 +214,7 @@ def plane(shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
 def remove_plane(tiles: Array, valid: Array | None = None) -> Array:
     """Subtract from each tile of (N, h, w) the least-squares plane of its valid pixels.
 
-    What is not valid becomes 0.
+    Invalid pixels become 0.
     """
     basis = plane(tiles.shape[1:])
     if valid is not None and not valid.all():

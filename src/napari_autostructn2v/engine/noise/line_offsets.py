@@ -1,7 +1,7 @@
-"""Measures what whole rows or columns have in common, apart from the correlation of neighbours.
+"""Measures the offsets of whole rows or columns, separately from the correlation of neighbours.
 
-Differences of neighbouring rows are free of what the image varies slowly; their means over two
-runs of a row, a few pixels apart, agree as far as the row has an offset of its own.
+Differences of neighbouring rows cancel slow variations of the image. The means of such a
+difference over two runs of pixels, a few pixels apart, covary only if rows have offsets.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from napari_autostructn2v.engine.noise.flat_tiles import Surface
 from napari_autostructn2v.engine.types import Array
 
 LONG, SHORT = (16, 6), (8, 3)  # px: length of a run, gap between two
-_GROUPS = 32  # of rows, for the standard error
+_GROUPS = 32  # groups of rows, for the standard error
 _LEAST_RUNS = 64
-_FULL = 0.75  # of a run must be flat
+_FULL = 0.75  # share of a run that must be flat
 _LONGEST_WAVE = 40.0  # px
-_ONE_WAVE = 0.85  # of the power; a scanner's hum beside other offsets had 0.67
-_CLIP = 3.0  # standard deviations: edges count no more than noise
+_ONE_WAVE = 0.85  # share of the power; a scanner's hum beside other offsets had 0.67
+_CLIP = 3.0  # standard deviations, so that edges weigh no more than noise
 
 
 def offset_variance(
     surfaces: Sequence[Surface], axis: int, runs: tuple[int, int]
 ) -> tuple[float, float]:
-    """Variance of the offsets that lines along an axis have, in grey values squared.
+    """Return the variance of the lines' offsets, in grey values squared, and its error.
 
     Parameters
     ----------
     axis
         1: each row has an offset; 0: each column.
     runs
-        `LONG`, or `SHORT` for offsets that wander along the line.
+        `LONG`, or `SHORT` for offsets that drift along the line.
 
     Returns
     -------
     variance, error
-        Variance of the offset, and its standard error; infinite where too little is flat.
+        Variance of the offset, and its standard error; infinite if too little is flat.
     """
     sums, counts = [], []
     for surface in surfaces:
@@ -50,15 +50,15 @@ def offset_variance(
         return 0.0, np.inf
     mean = total.sum() / count.sum()
     error = np.sqrt(((total - mean * count) ** 2).sum()) / count.sum()
-    return mean / 2, max(error / 2, 1e-30)  # two rows are in each difference
+    return mean / 2, max(error / 2, 1e-30)  # each difference has the variance of two rows
 
 
 def offset_wavelength(surfaces: Sequence[Surface], axis: int) -> float | None:
-    """The wavelength, in px, of offsets that are one wave across the lines, if they are.
+    """Return the wavelength in px of offsets that form a wave across the lines, else None.
 
-    Nearly all of their power is then in one place of the spectrum; that of independent offsets is
-    all over it. Measured on the differences of neighbouring lines, whose spectrum is that of the
-    offsets times 4 sin^2(pi f).
+    Nearly all power of a wave is at one frequency, that of independent offsets at all. It is
+    measured on the differences of neighbouring lines, whose spectrum is that of the offsets times
+    4 sin^2(pi f).
     """
     steps, flat = _steps(max(surfaces, key=lambda surface: surface.image.size), axis)
     means = steps.sum(1) / np.maximum(flat.sum(1), 1)
@@ -75,7 +75,7 @@ def offset_wavelength(surfaces: Sequence[Surface], axis: int) -> float | None:
 
 
 def _steps(surface: Surface, axis: int) -> tuple[Array, Array]:
-    """Differences of neighbouring lines, clipped, 0 where it is not flat; and where it is."""
+    """Return clipped differences of neighbouring lines, 0 unless flat, and where it is flat."""
     image = surface.image
     height, width = image.shape
     steep = surface.slope.repeat(2, 0).repeat(2, 1)[:height, :width]
@@ -92,7 +92,7 @@ def _steps(surface: Surface, axis: int) -> tuple[Array, Array]:
 
 
 def _products(steps: Array, good: Array, length: int, gap: int) -> tuple[Array, Array]:
-    """Sum over each row of the products of two runs' means, and how many there are."""
+    """Return the sum over each row of the products of two runs' means, and their number."""
     width = steps.shape[1]
     if not len(steps) or width < 2 * length + gap:
         return np.zeros(len(steps)), np.zeros(len(steps))

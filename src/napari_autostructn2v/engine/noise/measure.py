@@ -1,7 +1,7 @@
-"""Measures how an image's noise is correlated, on raw pixels, before any training.
+"""Measures the correlation of an image's noise, on raw pixels, before any training.
 
-The estimate comes from flat tiles (`measure`) or, where frames repeat, from their differences
-(`measure_repeats`), which hold no signal at all.
+The estimate comes from flat tiles (`measure`), from places without signal (`measure_empty`), or
+from the differences of repeated frames (`measure_repeats`), in which the signal cancels.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from napari_autostructn2v.engine.noise.pixel_phase import phases
 from napari_autostructn2v.engine.noise.statistics import SURE, median_error
 from napari_autostructn2v.engine.types import Array
 
-_SHORT = 6  # px; correlation beyond this is not counted as short
+_SHORT = 6  # px: range of the short correlation
 _LEAST_OFFSET = 0.01  # share of the variance
-_HARMLESS = 0.01  # sum of squared correlations, which is about the leak where they are small
-_FLOOR = 0.1  # of the variance of tiles with structure must be noise of its own
-_MOVES = 0.1  # of what changes, explained by a movement
+_HARMLESS = 0.01  # sum of squared correlations, about the leak if they are small
+_FLOOR = 0.1  # share of the tiles' variance that must be left when structure is removed
+_MOVES = 0.1  # share of the changes between frames that a movement may explain
 
 
 def measure(blocks: Sequence[Array], max_lag: int) -> Noise:
-    """Measure the noise of 2-D blocks of one channel; `check_measurable` says what is refused."""
+    """Measure the noise of 2-D blocks of one channel; see `check_measurable` for errors."""
     check_measurable(blocks)
     surfaces = [Surface.of(block) for block in blocks]
     return _of_tiles(flat_tiles(surfaces), surfaces, max_lag)
 
 
 def measure_empty(empty: Sequence[Array], blocks: Sequence[Array], max_lag: int) -> Noise:
-    """Measure the noise where there is nothing else: a background region, or dark frames.
+    """Measure the noise in blocks without signal: a background region, or dark frames.
 
-    `blocks` are the image's own, for the covariance of its signal.
+    `blocks` are those of the image, for the covariance of its signal.
     """
     check_measurable(empty)
     surfaces = [Surface.of(block) for block in empty]
@@ -66,14 +66,14 @@ def measure_empty(empty: Sequence[Array], blocks: Sequence[Array], max_lag: int)
 
 
 def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise:
-    """Measure the noise by the differences of two frames of one scene, everywhere.
+    """Measure the noise from the differences of two frames of one scene, everywhere.
 
-    What both frames have in common goes, and with it fixed-pattern noise.
+    Whatever both frames share cancels, including fixed-pattern noise.
 
     Parameters
     ----------
     pairs
-        Blocks of the same place in two frames; a frame is in one pair only.
+        The same block of two frames; each frame is in one pair only.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def measure_repeats(pairs: Sequence[tuple[Array, Array]], max_lag: int) -> Noise
     moved = max(movement(one, other) for one, other in pairs)
     if moved > _MOVES:
         raise InputError(
-            f"the frames do not repeat one scene: its movement explains {moved:.0%} of what "
+            f"the frames do not repeat one scene: its movement explains {moved:.0%} of the "
             "changes between them; measure the noise another way (mask_source = raw)"
         )
     surfaces = [Surface.of(difference) for difference in differences]
@@ -103,7 +103,7 @@ def _of_tiles(
 ) -> Noise:
     """Measure the noise of tiles that were cut from `surfaces`.
 
-    With `image`, whose covariance is wanted, the tiles hold noise only.
+    With `image`, the tiles hold only noise, and the image's covariance is taken from `image`.
     """
     shown = [Surface.of(block) for block in image] or surfaces
     if flat is None:
@@ -115,8 +115,8 @@ def _of_tiles(
         _offset(surfaces, axis, np.median(profiles, axis=0), total)
         for axis, profiles in ((1, ratios[:, max_lag, max_lag:]), (0, ratios[:, max_lag:, max_lag]))
     )
-    # Tiles side by side share their rows' offsets, so that what rows have in common by chance
-    # would look like a correlation: lines are levelled before the rest is measured.
+    # Adjacent tiles share rows and their offsets, so chance similarities would look like a
+    # correlation: remove the offsets before measuring the rest.
     for axis, offset in ((2, rows), (1, columns)):
         if offset > 0:
             counts = np.maximum(valid.sum(axis, keepdims=True), 1)
@@ -128,7 +128,7 @@ def _of_tiles(
         length = offset_wavelength(surfaces, axis) if offset > 0 else None
         if length is None:
             continue
-        # The lines' offsets are one wave, whose neighbours differ by less than independent ones.
+        # The offsets form a wave, so neighbours differ by less than independent ones would.
         amount = offset / (1 - math.cos(2 * math.pi / length))
         if axis == 1:
             wave, rows = Wave(length, math.inf), amount
@@ -142,7 +142,7 @@ def _of_tiles(
     error = np.maximum(median_error(ratios, len(tiles)), _least_error(tiles.shape, max_lag, share))
     error[max_lag, max_lag] = 0  # it is 1 by definition
     evidence, removed = 0.0, 0.0
-    # Structure that adds next to no correlation does no harm.
+    # Structure that hardly adds correlation is harmless.
     if not image and (shrink(rho, error) ** 2).sum() > 1 + _HARMLESS:
         evidence = structure_test.doubt(tiles, ratios, share * tiles[0].size)
         if evidence > 1:
@@ -169,7 +169,7 @@ def _of_tiles(
 
 
 def no_noise(max_lag: int) -> Noise:
-    """What there is to say of an image without noise: every pixel is its own."""
+    """Return the noise of an image without any: sigma 0, no correlation."""
     short = np.zeros((2 * max_lag + 1, 2 * max_lag + 1))
     short[max_lag, max_lag] = 1
     nothing = np.zeros_like(short)
@@ -177,7 +177,7 @@ def no_noise(max_lag: int) -> Noise:
 
 
 def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int) -> Noise:
-    """The noise where no tile has enough data: its strength alone, by neighbours' differences."""
+    """Measure only the strength, from differences of neighbours, if no tile has enough data."""
     steps = [
         (line[1:] - line[:-1])[finite[1:] & finite[:-1]]
         for surface in surfaces
@@ -186,7 +186,7 @@ def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int)
         )
     ]  # fmt: skip
     squares = np.concatenate(steps).astype(float) ** 2 / 2
-    # Of independent Gaussian values, of which 0.4549 is the median of the squares.
+    # 0.4549 is the median of the square of a standard normal variable.
     variance = float(np.median(squares)) / 0.4549 if len(squares) else 0.0
     if variance == 0:
         values = np.concatenate([surface.image[surface.finite] for surface in surfaces])
@@ -200,7 +200,7 @@ def _scarce(surfaces: Sequence[Surface], shown: Sequence[Surface], max_lag: int)
 
 
 def _least_error(shape: tuple[int, ...], max_lag: int, share: float) -> Array:
-    """Standard error that white noise gives; the spread of a few tiles does not tell it."""
+    """Return the standard error for white noise, as the spread of few tiles can be too small."""
     lag = np.abs(np.arange(-max_lag, max_lag + 1))
     pairs = np.multiply.outer(*(np.maximum(side - lag, 1) for side in shape[1:]))
     result: Array = 1 / np.sqrt(share * pairs * max(1.0, shape[0] / 2))
@@ -208,9 +208,9 @@ def _least_error(shape: tuple[int, ...], max_lag: int, share: float) -> Array:
 
 
 def _without_structure(rho: Array, error: Array) -> tuple[Array, Array, float]:
-    """Take out what is alike in all directions, if noise of its own is left at lag 0.
+    """Remove the isotropic part of the correlation, if that leaves enough noise at lag 0.
 
-    If not, it is the noise that is blurred: structure alone would leave none.
+    If not, the noise itself must be blurred, as structure alone would leave none.
     """
     part, scatter = structure_test.isotropic_part(rho, error)
     centre = rho.shape[0] // 2
@@ -223,10 +223,10 @@ def _without_structure(rho: Array, error: Array) -> tuple[Array, Array, float]:
 
 
 def _offset(surfaces: Sequence[Surface], axis: int, profile: Array, total: float) -> float:
-    """Variance of what whole lines have in common, 0 if it is not significant.
+    """Return the variance of the offsets of whole lines, 0 if it is not significant.
 
-    `profile` is the correlation along the lines from lag 0 on. Where it no longer falls beyond
-    the shortest lags, offsets that wander along the line are looked for too.
+    `profile` is the correlation along the lines from lag 0 on. If it stops falling beyond the
+    shortest lags, offsets that drift along the line are tried, too.
     """
     runs = [LONG]
     if len(profile) > 8 and 0 < profile[3:6].mean() < 2 * profile[6:9].mean():
@@ -241,12 +241,12 @@ def _offset(surfaces: Sequence[Surface], axis: int, profile: Array, total: float
 def _undo_levelling(
     rho: Array, shape: tuple[int, ...], rows: bool, columns: bool, share: float
 ) -> Array:
-    """Add back, on average, the correlation that levelling the tiles took away.
+    """Add back, on average, the correlation that levelling the tiles removed.
 
-    Removing a projection P from noise of short correlation takes S(0) P away, with S(0) the sum
-    of the correlation over the directions that P averages. At lag 0 the result is the variance
-    before levelling, over that after it. Of tiles of which only a `share` is data, a plane takes
-    so much more.
+    Removing a projection P from noise of short correlation removes S(0) P, with S(0) the sum of
+    the correlation over the directions that P averages. At lag 0 the result is the variance
+    before levelling over that after it. If only a `share` of the tiles is data, a plane removes
+    1 / `share` times as much.
     """
     max_lag = rho.shape[0] // 2
     near = slice(max(max_lag - _SHORT, 0), max_lag + _SHORT + 1)
@@ -266,14 +266,14 @@ def _undo_levelling(
 
 
 def _correlations(tiles: Array, max_lag: int, valid: Array) -> tuple[Array, Array]:
-    """The autocorrelation of each tile, and its variance."""
+    """Return the autocorrelation and the variance of each tile."""
     covariances = autocovariance(tiles, max_lag, valid)
     variances = covariances[:, max_lag, max_lag]
     return covariances / np.maximum(variances, 1e-30)[:, None, None], variances
 
 
 def _image_autocovariance(surfaces: Sequence[Surface], max_lag: int) -> Array:
-    """(2L+1, 2L+1) autocovariance of whole blocks, signal and noise."""
+    """Return the (2L+1, 2L+1) autocovariance of whole blocks, signal and noise."""
     total, count = np.zeros((2 * max_lag + 1, 2 * max_lag + 1)), 0
     for surface in surfaces:
         finite, size = surface.finite, int(surface.finite.sum())

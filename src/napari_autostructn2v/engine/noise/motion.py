@@ -1,4 +1,4 @@
-"""Tells whether frames repeat one scene, or the scene moves between them."""
+"""Detects movement between frames that should show the same scene."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from scipy import ndimage
 from napari_autostructn2v.engine.noise.flat_tiles import Surface
 from napari_autostructn2v.engine.types import Array
 
-_SCALE = 2.0  # px; movement is looked for at this scale
+_SCALE = 2.0  # px; movement is measured at this scale
 _LEAST_EDGES = 100  # px
 
 
 def movement(one: Array, other: Array) -> float:
-    """Share of what changes where the scene is steep that a shift of it explains.
+    """Return the share of the changes at edges that a shift of the scene explains.
 
-    0 where there is too little to tell.
+    0 if there are too few edges.
     """
     one, other = Surface.of(one).image, Surface.of(other).image
     scene, difference = (one + other) / 2, one - other
@@ -25,14 +25,14 @@ def movement(one: Array, other: Array) -> float:
     ]
     steep = np.hypot(*slopes)
     edges = steep > np.quantile(steep, 0.9)
-    for axis in (1, 0):  # offsets of lines are noise
+    for axis in (1, 0):  # line offsets are noise
         difference = difference - np.median(difference, axis, keepdims=True)
     change = ndimage.gaussian_filter(difference, _SCALE, mode="nearest")[edges].astype(float)
     if len(change) < _LEAST_EDGES or np.ptp(change) == 0:
         return 0.0
     change -= change.mean()
     design = np.stack([slope[edges] for slope in slopes], 1).astype(float)
-    # What fits one half by chance does not fit the other.
+    # Cross-validate: a fit by chance to one half does not hold for the other.
     rest = np.empty_like(change)
     halves = np.array_split(np.arange(len(change)), 2)
     for here, there in (halves, halves[::-1]):

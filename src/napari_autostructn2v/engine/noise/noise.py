@@ -1,4 +1,4 @@
-"""The noise of one channel of an image, as it was measured."""
+"""The measured noise of one channel of an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_autostructn2v.engine.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """The noise of one channel, as measured.
+    """The measured noise of one channel.
 
     Attributes
     ----------
@@ -25,8 +25,7 @@ class Noise:
     sigma
         Standard deviation of the noise in grey values, offsets included.
     row_offset, column_offset
-        Share of the noise variance that a whole row (column) has in common, and 0 where that
-        is not significant.
+        Share of the noise variance that is common to a whole row (column); 0 if insignificant.
     autocovariance
         (2L+1, 2L+1) autocovariance of the image itself (signal and noise), grey values squared.
     tiles
@@ -34,23 +33,22 @@ class Noise:
     variance
         The noise variance as a function of the signal.
     doubt
-        Evidence that the tiles hold structure too; above 1 they do, and what is alike in all
-        directions was taken for structure (see `removed`). Not looked for where nothing is
-        correlated.
+        Evidence that the tiles hold structure as well. Above 1 they do, and the isotropic part
+        of the correlation was taken for structure (see `removed`). 0 if nothing is correlated.
     removed
         Share of the tiles' variance that was taken for structure.
     wave
-        The periodic noise there is, if any.
+        The periodic noise, if any.
     phases
-        (2, 2) standard deviation at even and odd rows and columns over that of all pixels, and
-        1 where they do not differ: the pattern a colour camera leaves.
+        (2, 2) standard deviation at even and odd rows and columns over that of all pixels, as
+        colour cameras cause it; 1 if they do not differ.
     share
-        Share of the area looked at that the tiles cover.
+        Share of the measured area that the tiles cover.
     places
         (N, 3) block, y and x of each tile's first pixel.
     scarce
-        Whether too little of the image is data to tell more than the strength; `short` is then
-        that of independent pixels.
+        Whether there were too few data to measure more than the strength; `short` is then that
+        of independent pixels.
     """
 
     short: Array

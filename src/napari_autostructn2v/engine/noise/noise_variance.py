@@ -13,9 +13,9 @@ from napari_autostructn2v.engine.types import Array
 
 @dataclass(frozen=True)
 class Variance:
-    """How the noise variance depends on the signal: read + gain * signal, in grey values.
+    """The noise variance as a function of the signal: read + gain * signal, in grey values.
 
-    `signal` spans the grey values it was fitted on; outside, the nearest of them counts.
+    `signal` is the range of grey values of the fit; values outside are clipped to it.
     """
 
     read: float
@@ -23,7 +23,7 @@ class Variance:
     signal: tuple[float, float] = (-math.inf, math.inf)
 
     def at(self, signal: Array) -> Array:
-        """Variance at each grey value; never below a hundredth of the largest in the span."""
+        """Return the variance at each grey value, at least a hundredth of the largest."""
         low, high = self.signal
         variance = self.read + self.gain * np.clip(signal, low, high)
         result: Array = np.maximum(variance, 0.01 * float(np.max(variance, initial=0.0)))
@@ -34,14 +34,14 @@ class Variance:
 
     @property
     def is_photons(self) -> bool:
-        """Whether the variance grows with the signal as photon counts do."""
+        """Whether the variance grows with the signal, as with photon noise."""
         return self.gain > 0
 
 
 def fine_variances(tiles: Array, valid: Array) -> Array:
-    """Mean square of each tile's differences along both axes, where smooth structure hardly counts.
+    """Return the mean square of each tile's differences, which smooth structure hardly affects.
 
-    It is proportional to the noise variance as long as the correlation is the same everywhere.
+    It is proportional to the noise variance if the correlation is the same everywhere.
     """
     for axis in (1, 2):
         if tiles.shape[axis] > 1:
@@ -55,7 +55,7 @@ def fine_variances(tiles: Array, valid: Array) -> Array:
 
 
 def variance_model(means: Array, variances: Array) -> Variance:
-    """Fit variance = read + gain * signal to tiles, robustly; constant unless gain is sure."""
+    """Fit variance = read + gain * signal robustly; constant unless the gain is significant."""
     middle = float(np.median(variances))
     constant = Variance(middle)
     if len(means) < 12 or np.ptp(means) == 0:
@@ -71,7 +71,7 @@ def variance_model(means: Array, variances: Array) -> Variance:
         scatter = max(1.4826 * float(np.median(np.abs(rest))), 1e-6)
         weights = np.clip(1 - (rest / (4 * scatter)) ** 2, 0, 1) / expected
     weighted = design * weights[:, None]
-    # Tiles overlap by half: there are half as many measurements.
+    # Tiles overlap by half, so only half of the measurements are independent.
     error = scatter * float(np.sqrt(2 * np.linalg.pinv(weighted.T @ weighted)[1, 1]))
     gain = float(fit[1])
     if gain < SURE * error:

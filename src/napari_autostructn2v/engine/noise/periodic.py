@@ -16,14 +16,14 @@ _OSCILLATING = 0.08  # correlation, root mean square over the far lags
 
 @dataclass(frozen=True)
 class Wave:
-    """A periodic noise.
+    """A wave in the noise.
 
     Attributes
     ----------
     y, x
-        Wavelength along each axis in px, infinite along one it does not vary along.
+        Wavelength along each axis in px; infinite along an axis without variation.
     lines
-        "rows" or "columns" if each of them has a wave of its own, empty if all share one.
+        "rows" or "columns" if each of them has its own wave, empty if all share one.
     slant
         1 if the phase grows along both axes, -1 if it grows along y and falls along x.
     """
@@ -40,7 +40,7 @@ class Wave:
 
 
 def find_wave(ratios: Array) -> Wave | None:
-    """Find a wave in the correlations of tiles, (N, 2L+1, 2L+1): one all lines share, or not."""
+    """Find a wave in the correlations of tiles, (N, 2L+1, 2L+1), shared by all lines or not."""
     if _swings(ratios):
         return _strongest(np.median(ratios, axis=0))
     profiles = ratios[:, ratios.shape[1] // 2, :]
@@ -53,9 +53,9 @@ def find_wave(ratios: Array) -> Wave | None:
 
 
 def _swings(ratios: Array) -> bool:
-    """Whether a correlation, (N, 2L+1) or (N, 2L+1, 2L+1), still swings at the far lags.
+    """Whether a correlation, (N, 2L+1) or (N, 2L+1, 2L+1), oscillates at large lags.
 
-    It does so about a mean of zero: that of an offset stays on one side.
+    A wave oscillates around zero; the correlation of an offset keeps its sign.
     """
     max_lag = ratios.shape[-1] // 2
     if max_lag < 8 or len(ratios) < 4:
@@ -68,12 +68,12 @@ def _swings(ratios: Array) -> bool:
 
 
 def _strongest(rho: Array, lines: Literal["", "rows", "columns"] = "") -> Wave:
-    """The strongest wave of a correlation, (2L+1, 2L+1) or with one axis of length 1."""
+    """Return the strongest wave of a correlation, (2L+1, 2L+1) or with one axis of length 1."""
     windows = [np.hanning(n + 2)[1:-1] for n in rho.shape]
     shape = [512 if n > 1 else 1 for n in rho.shape]
     spectrum = np.abs(np.fft.fft2(rho * np.multiply.outer(*windows), shape))
     waves = [np.fft.fftfreq(n) for n in shape]
-    spectrum[np.hypot.outer(*waves) < 1 / max(rho.shape)] = 0  # what does not swing at all
+    spectrum[np.hypot.outer(*waves) < 1 / max(rho.shape)] = 0  # no wave, but an offset
     peak = np.unravel_index(int(np.argmax(spectrum)), spectrum.shape)
     y, x = (float(wave[k]) for wave, k in zip(waves, peak, strict=True))
     slant = -1 if y * x < 0 else 1

@@ -1,4 +1,4 @@
-"""Whether noise differs between the pixels of each square of 2 x 2, as a colour camera's does."""
+"""Tests whether the noise differs within each 2 x 2 square, as in colour cameras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PHASE_LEVEL = 1.02  # ratio of variances
 
 
 def phases(flat: FlatTiles) -> Array:
-    """Standard deviation at the four pixel phases, relative; ones unless they surely differ."""
+    """Return the relative standard deviation at the four phases; 1 unless it clearly differs."""
     tiles = flat.levelled
     if min(tiles.shape[1:]) < 8 or len(tiles) < 4:
         return np.ones((2, 2))

@@ -1,4 +1,4 @@
-"""What the noise of several images or channels is on average."""
+"""Averages the noise of several images or channels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from napari_autostructn2v.engine.types import Array
 
 
 def pooled(noises: Sequence[Noise]) -> Noise:
-    """The noise that several images have on average; the one with most tiles weighs most.
+    """Return the mean noise of several images, weighted by their number of tiles.
 
-    Whole lines, or a wave along them, are common to all if one image has them: a mask that hides
-    them costs the others little.
+    Line offsets, or waves along lines, are kept even if only one image has them: a mask that
+    hides them costs the others little.
     """
     noises = [noise for noise in noises if not noise.scarce] or noises
     weights = np.array([max(noise.tiles, 1) for noise in noises], float)
@@ -53,7 +53,7 @@ def pooled(noises: Sequence[Noise]) -> Noise:
 
 
 def _common_wave(noises: Sequence[Noise], weights: Array) -> Wave | None:
-    """The wave of the largest sample: one along lines if any, else that of the majority."""
+    """Return the wave with the largest weight, along lines if any, else one of a majority."""
     found = [
         (bool(n.wave.lines), w, n.wave) for n, w in zip(noises, weights, strict=True) if n.wave
     ]

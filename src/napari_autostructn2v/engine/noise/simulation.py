@@ -1,4 +1,4 @@
-"""Draws noise like that measured, so that what a network does with noise can be tried out."""
+"""Simulates noise as measured, to test how a network responds to it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from napari_autostructn2v.engine.noise.correlation import Correlation
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
-FINE_SHARE = 0.5  # of the noise that a high pass must leave, to be of use
+FINE_SHARE = 0.5  # of the noise that a high-pass filter must keep to be useful
 _SECOND = np.array([1.0, -2.0, 1.0]) / math.sqrt(6)  # keeps the variance of white noise
 
 
 def simulate(noise: Noise, result: Array, rng: np.random.Generator, count: int) -> Array:
-    """Draw noise like that measured, for a denoised (H, W) image: (count, H, W)."""
+    """Simulate the measured noise for a denoised (H, W) image: (count, H, W)."""
     short = Correlation(noise, patch=1).short
     lags = [np.arange(side) - side // 2 for side in short.shape]
-    # On a torus longer by all lags, so that opposite edges do not meet.
+    # Pad by all lags, so that the periodic FFT does not correlate opposite edges.
     sizes = zip(result.shape, lags, strict=True)
     shape = [fft.next_fast_len(length + len(lag), True) for length, lag in sizes]
     kernel = np.zeros(shape)
@@ -39,12 +39,12 @@ def simulate(noise: Noise, result: Array, rng: np.random.Generator, count: int) 
 
 
 def noise_variance(noise: Noise, result: Array) -> Array:
-    """(H, W) variance of the noise where the denoised image has these grey values."""
+    """Return the (H, W) variance of the noise at the grey values of a denoised image."""
     smooth = ndimage.gaussian_filter(np.nan_to_num(result).astype(float), 1.0)
     return noise.variance.at(smooth)
 
 
 def bands(image: Array) -> tuple[Array, Array, Array]:
-    """The image, and its second differences along x and along y."""
+    """Return the image and its second differences along x and along y."""
     x, y = (ndimage.convolve1d(image, _SECOND, axis=axis) for axis in (1, 0))
     return image, x, y

@@ -1,6 +1,6 @@
-"""Tells whether tiles hold noise alone or structure too, and takes the structure's share out.
+"""Tests whether tiles hold structure besides noise, and estimates the structure's share.
 
-Noise is alike in every tile and as often above its mean as below; fine structure is neither.
+Noise is the same in every tile and symmetric about its mean; fine structure is neither.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from scipy import ndimage, optimize
 
 from napari_autostructn2v.engine.types import Array
 
-_SMOOTHING = 1.5  # px; structure outlives it, most noise does not
-_NEAR = 8  # px: lags summed for the spread that noise alone has
+_SMOOTHING = 1.5  # px; removes most noise but not structure
+_NEAR = 8  # px: lags summed in Bartlett's formula
 _LAGS = ((0, 2), (2, 0), (1, 1), (2, 2), (3, 0), (0, 3))
 # Highest of 48 images without structure in their tiles, and lowest of most with it (tuned on
 # synthetic scenes and on the clean images of the benchmarks).
 _SKEWED = 3.3  # standard errors
-_SPREAD = 2.6  # times the variance between tiles that noise alone gives
-_WIDTHS = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)  # px: of the Gaussians structure is made of
-_FIT = 10  # px
+_SPREAD = 2.6  # times the variance between tiles of pure noise
+_WIDTHS = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 16.0)  # px: Gaussians fitted to the structure
+_FIT = 10  # px: largest lag of that fit
 _ROUNDS = 8
 
 
 def doubt(tiles: Array, ratios: Array, pixels: float) -> float:
-    """Evidence that tiles hold structure; above 1 they do.
+    """Return the evidence that tiles hold structure; above 1 they do.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def doubt(tiles: Array, ratios: Array, pixels: float) -> float:
     ratios
         (N, 2L+1, 2L+1) autocorrelation of each.
     pixels
-        How many of a tile have a value; the others are 0.
+        Mean number of valid pixels in a tile; the others are 0.
     """
     if len(tiles) < 4 or min(tiles.shape[1:]) < 16:
         return 0.0
@@ -40,9 +40,9 @@ def doubt(tiles: Array, ratios: Array, pixels: float) -> float:
 
 
 def _skewness(tiles: Array) -> float:
-    """Mean skewness of the smoothed tiles, in standard errors; what pixels alone give is taken off.
+    """Return the mean skewness of the smoothed tiles in standard errors, less the pixels' own.
 
-    A sum of independent skewed values is less skewed than they are, by a factor of the weights.
+    A weighted sum of independent skewed values is less skewed, by a factor that the weights give.
     """
     smooth = ndimage.gaussian_filter(tiles, (0, _SMOOTHING, _SMOOTHING))
     delta = np.zeros((25, 25))
@@ -61,7 +61,7 @@ def _skew(tiles: Array) -> Array:
 
 
 def _spread(ratios: Array, pixels: float) -> float:
-    """Variance between tiles of the correlation at a few lags, over what Bartlett's formula says.
+    """Return the variance of the correlation between tiles, relative to Bartlett's formula.
 
     Bartlett (1946): for Gaussian noise of correlation r the estimate at lag d has the variance
     1/n sum_k (r_k^2 + r_{k+d} r_{k-d} - 4 r_d r_k r_{k-d} + 2 r_d^2 r_k^2).
@@ -86,16 +86,16 @@ def _spread(ratios: Array, pixels: float) -> float:
 
 
 def isotropic_part(correlation: Array, error: Array) -> tuple[Array, float]:
-    """What of a correlation is the same in all directions, as that of structure is on average.
+    """Estimate the isotropic part of a correlation, which that of structure is on average.
 
-    A mixture of Gaussians, none negative, fitted to the lags other than 0; lags along which
-    noise adds a correlation of its own count as outliers (Tukey's biweight).
+    A non-negative sum of Gaussians is fitted to all lags but 0; lags where noise adds its own
+    correlation count as outliers (Tukey's biweight).
 
     Returns
     -------
     part, scatter
-        (2L+1, 2L+1) share of the isotropic part, lag 0 extrapolated; and the robust standard
-        deviation of what the fit leaves.
+        (2L+1, 2L+1) isotropic part, extrapolated to lag 0; and the robust standard deviation of
+        the residual.
     """
     centre = correlation.shape[0] // 2
     lag = np.arange(-centre, centre + 1)

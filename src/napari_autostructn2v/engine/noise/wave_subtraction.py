@@ -1,4 +1,4 @@
-"""Subtracts a periodic noise that all lines of an image share; no mask could hide that."""
+"""Subtracts periodic noise that all lines of an image share, which no mask can hide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRUNCATE = 3.0  # of those scales
 
 
 def without_waves(source: Source, waves: Sequence[Wave | None]) -> Source:
-    """Give an image less its waves; the same image if there are none."""
+    """Return an image without its waves, or the image itself if there are none."""
     if not any(wave and not wave.lines for wave in waves):
         return source
     return source.through(_WithoutWaves(tuple(waves)), source.offset)
@@ -27,10 +27,10 @@ def without_waves(source: Source, waves: Sequence[Wave | None]) -> Source:
 
 @dataclass(frozen=True)
 class _WithoutWaves(View):
-    """An image less its waves: `waves` has one for each channel, or None.
+    """An image without its waves: `waves` has one for each channel, or None.
 
-    What is taken out is a band of 1 / (2 pi 24) = 0.007 cycles per pixel around the wave, found
-    by complex demodulation; structure of just this wavelength and direction goes with it.
+    A band of 1 / (2 pi 24) = 0.007 cycles per pixel around the wave is estimated by complex
+    demodulation and removed, including structure of the same wavelength and direction.
     """
 
     waves: tuple[Wave | None, ...]
@@ -46,7 +46,7 @@ class _WithoutWaves(View):
 
 
 def _band(block: Array, wave: Wave, top: int, left: int) -> Array:
-    """The block's part in a narrow band around a wave, phases counted from the image's corner."""
+    """Return a block's narrow band around a wave, with phase 0 at the image's corner."""
     finite = np.isfinite(block)
     inside = _smooth(finite.astype(np.float64))
     values = np.where(finite, block, 0.0)
