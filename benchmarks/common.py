@@ -1,4 +1,4 @@
-"""What the benchmarks share: where the data is, a run in one call, tables that are kept as JSON."""
+"""Shared by the benchmarks: the data folder, a run in one call, tables saved as JSON."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _printed: list[dict[str, Any]] = []  # tables and lines, in order
 def have_data(*names: str) -> bool:
     missing = [name for name in names if not (DATA / name).exists()]
     if missing:
-        print(f"left out: no {', '.join(missing)} in {DATA}", file=sys.stderr)
+        print(f"skipped: no {', '.join(missing)} in {DATA}", file=sys.stderr)
     return not missing
 
 
 def train(image: Any, **options: Any) -> tuple[dict[str, np.ndarray], events.Finished]:
-    """Run on one image; gives each stage's result and the last event."""
-    # Imports torch, which no other benchmark is to have done before its time.
+    """Run on one image; return each stage's result and the last event."""
+    # Imports torch, which some benchmarks time or do without.
     from napari_autostructn2v import run
     from napari_autostructn2v.engine.pipeline import consume
 
@@ -48,36 +48,36 @@ def train(image: Any, **options: Any) -> tuple[dict[str, np.ndarray], events.Fin
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Make the parser of a benchmark, with the option that `keep` reads."""
+    """Make the argument parser of a benchmark, with the option `--json` for `keep`."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--json", metavar="OUT", help="keep the results in this file")
+    made.add_argument("--json", metavar="OUT", help="save the results in this file")
     return made
 
 
 def head(*titles: str) -> None:
-    """Begin a table."""
+    """Start a table."""
     _printed.append({"columns": list(titles), "rows": []})
     _print_row(titles)
     _print_row(["---"] * len(titles))
 
 
 def row(*cells: Any) -> None:
-    """Print and keep a row of the table that was begun last."""
+    """Print a row of the current table and record it."""
     table = next(part for part in reversed(_printed) if "rows" in part)
     table["rows"].append([_plain(cell) for cell in cells])
     _print_row(cells)
 
 
 def say(text: str) -> None:
-    """Print and keep a line: a title, or a result in words."""
+    """Print a line, such as a title, and record it."""
     _printed.append({"text": text.strip()})
     print(text, flush=True)
 
 
 def keep(options: argparse.Namespace) -> None:
-    """Write what was printed, with where it was measured, if `--json` asks for it."""
+    """Write the recorded output and details of the machine to the file given with `--json`."""
     if options.json is None:
         return
     asked = {key: value for key, value in vars(options).items() if key != "json"}
@@ -104,7 +104,7 @@ def _plain(cell: Any) -> Any:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of the checkout; None outside of one."""
+    """Return git's output for this checkout; None outside of one."""
     try:
         done = subprocess.run(["git", *words], cwd=HERE, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
@@ -119,7 +119,7 @@ def _machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_at_the_end": load,  # far above 1 a core: other programs computed too
+        "load_at_the_end": load,  # far above 1 per core: other programs were running
         "threads": os.environ.get("OMP_NUM_THREADS"),
     }
     torch = sys.modules.get("torch")  # only if the benchmark itself needed it

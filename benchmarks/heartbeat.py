@@ -1,8 +1,8 @@
-"""The viewer's heartbeat while it trains, and training beside the same training without a viewer.
+"""Responsiveness of the viewer during training, and the speed compared with no viewer.
 
-A 10 ms timer on the event loop of an open viewer notes when it fires. A gap is the time between
-two beats. Each repeat is a new process, so that its first run imports torch, as a user's does.
-Needs a display (xvfb-run will do).
+A 10 ms timer in the event loop of an open viewer records when it fires. A gap is the time between
+two beats. Each repeat is a new process, so that its first run imports torch, as for a user.
+Needs a display (xvfb-run works).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def image() -> np.ndarray:
 
 
 def in_viewer(budget: str) -> dict[str, np.ndarray | float]:
-    """Gaps in ms of an idle viewer, of one that trains and of one that is stopped; and seconds."""
+    """Measure the gaps (ms) of an idle viewer, during training and when stopped; and times (s)."""
     import napari
     from qtpy.QtCore import QEventLoop, Qt, QTimer
 
@@ -62,7 +62,7 @@ def in_viewer(budget: str) -> dict[str, np.ndarray | float]:
         return found
 
     def run(stop_after: float | None = None) -> None:
-        """Press Denoise, and wait for the end of it."""
+        """Press Denoise and wait until it has finished."""
         loop = QEventLoop()
         dock.panels.denoise.click()
         pressed.append(perf_counter())

@@ -1,4 +1,4 @@
-"""Peak memory while denoising: a 2000 px and a 20000 px image, each in a process of its own."""
+"""Peak memory of denoising a 2000 px and a 20000 px image, each in a separate process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_autostructn2v.engine.synthetic import sample
 
 
 def make_image(path: Path, side: int) -> None:
-    """A large zarr of repeated synthetic blocks."""
+    """Write a large Zarr array of repeated synthetic blocks."""
     block = sample("nuclei", "horizontal", size=1000, dtype=np.uint16).noisy
     array = zarr.create_array(path, shape=(side, side), chunks=(1000, 1000), dtype="uint16")
     for y in range(0, side, 1000):

@@ -1,10 +1,9 @@
-"""The noise measurement: verdicts and correlations on planted noise, on real data, and its speed.
+"""The noise measurement: verdicts and correlations on planted and real noise, and its speed.
 
-A case is right if it has the name its noise was planted under, what comes with it left aside
-("along x with row offsets" is along x). Whether it has flat places is told by the truth: there,
-under the tiles that were chosen, the clean image varies by at most a tenth of the noise variance.
-With --train, what the measurement is for instead: the mask it gives, and the gain that the quality
-card estimates, against the truth.
+A case is right if its verdict is that of the planted noise, ignoring additions ("along x with row
+offsets" counts as along x). An image has flat areas if, under the chosen tiles, the variance of
+the clean image is at most a tenth of the noise variance. With --train, the mask and the gain that
+the quality card estimates are compared with the truth instead.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class Case:
 
 
 def clean_image(scene: str, size: int, seed: int) -> np.ndarray:
-    """A synthetic scene, or a part of a real image."""
+    """Return a synthetic scene, or a part of a real image."""
     if scene in SCENES:
         return sample(scene, "white", size=size, seed=seed).clean
     whole = tifffile.imread(DATA / CLEAN[scene]).astype(np.float32)
@@ -105,7 +104,7 @@ def clean_image(scene: str, size: int, seed: int) -> np.ndarray:
 
 
 def cases(scene: str, size: int, seed: int) -> list[Case]:
-    """Every kind and strength of noise on one scene."""
+    """Measure every kind and strength of noise on one scene."""
     clean, made = clean_image(scene, size, seed), []
     for i, kind in enumerate(KINDS):
         for level in LEVELS:
@@ -136,18 +135,18 @@ def is_flat(clean: np.ndarray, noisy: np.ndarray, noise: Noise) -> bool:
 
 
 def rho_error(noise: Noise, kind: str) -> float:
-    """Root mean square over the near lags; lag 0 is 1 in both."""
+    """Return the RMS difference over the near lags; lag 0 is 1 in both."""
     near = slice(FAR - NEAR, FAR + NEAR + 1)
     difference = noise.rho - noise_autocorrelation(kind, FAR)
     return float(np.sqrt(np.mean(difference[near, near] ** 2)))
 
 
 def planted(seeds: Sequence[int], workers: int) -> list[Case]:
-    """Measure all cases, the largest first, and print what became of them."""
+    """Measure all cases, the largest first, and print the results."""
     scenes = [*SCENES, *(CLEAN if have_data(*CLEAN.values()) else ())]
     jobs = [(scene, size, seed) for size in SIZES[::-1] for scene in scenes for seed in seeds]
     start = perf_counter()
-    # Fresh processes, of a thread each: threads of imported libraries do not survive a fork.
+    # New processes with one thread each, as threads of imported libraries do not survive a fork.
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         made = [case for group in pool.map(cases, *zip(*jobs, strict=True)) for case in group]
@@ -242,7 +241,7 @@ def real() -> None:
 
 
 class Repeated:
-    """An image too large to be made: a block over and over; it counts what is read."""
+    """A virtual image made of one repeated block, which counts the bytes that are read."""
 
     def __init__(self, block: np.ndarray, shape: tuple[int, ...]) -> None:
         self.block, self.shape, self.dtype, self.ndim = block, shape, block.dtype, len(shape)
@@ -278,7 +277,7 @@ def seconds(seed: int) -> None:
 
 
 def true_mask(kind: str, patch: int) -> np.ndarray:
-    """The lags that the noise is correlated over; a whole line where all of one are."""
+    """Return the true mask: the correlated lags, or whole lines if all lags of one are."""
     hidden = np.abs(noise_autocorrelation(kind, patch - 1)) > SUPPORT
     half = np.abs(np.argwhere(hidden) - (patch - 1)).max(0)
     y, x = (slice(patch - 1 - n, patch + n) for n in half)
@@ -286,7 +285,7 @@ def true_mask(kind: str, patch: int) -> np.ndarray:
 
 
 def training(steps: int, size: int, seed: int) -> None:
-    """Train with the automatic mask and with the true one; the quality card beside the truth."""
+    """Train with the automatic and the true mask, and compare the quality card with the truth."""
     scenes = [*SCENES, *(CLEAN if have_data(*CLEAN.values()) else ())]
     budget = f"{steps}steps"
     head("image", "noise", "verdict", "mask px", "true px", "noisy", "Stage 1", "Stage 2",
@@ -334,7 +333,7 @@ def training(steps: int, size: int, seed: int) -> None:
 
 
 def estimated_gain(quality: Mapping[str, Any], stage: str) -> float | None:
-    """The gain in dB that the quality card promises, if there is a card that does."""
+    """Return the gain in dB estimated by the quality card, if there is one."""
     return quality.get("stages", {}).get(stage, {}).get("gain_db")
 
 

@@ -1,7 +1,8 @@
-"""Planted horizontal noise: the automatic mask against the true one, Stage 2 against Stage 1.
+"""Planted horizontal noise: automatic against true mask, Stage 2 against Stage 1.
 
-The noise is a [1 2 3 2 1] kernel along x plus white noise (sigma 15 to 8), at 18 dB; its
-correlation exceeds .05 up to lag 3. The true mask is the kernel's whole support, 9 pixels.
+The noise is white noise filtered with a [1 2 3 2 1] kernel along x plus white noise (sigma 15 to
+8), at 18 dB; its correlation exceeds .05 up to lag 3. The true mask spans all nonzero lags, 9
+pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TRUE_MASK = np.ones((1, 9), int).tolist()
 
 
 def images(size: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Clean and noisy images by name, synthetic ones first."""
+    """Return clean and noisy images by name, synthetic ones first."""
     made = {}
     for scene in SCENES:
         drawn = sample(scene, "horizontal", size=size, seed=seed, psnr=18.0)

@@ -1,4 +1,4 @@
-"""Real frames against the average of 50: isotropic noise must go, white noise must not suffer."""
+"""Real frames against the average of 50: removes isotropic noise, and is no worse on white."""
 
 from __future__ import annotations
 

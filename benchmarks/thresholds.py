@@ -1,15 +1,15 @@
-"""Derives the thresholds of three tests once more, from synthetic scenes whose truth is known.
+"""Derives the thresholds of three tests again, from synthetic scenes with a known truth.
 
-- structure_test: do tiles hold structure? Skewness and spread of tiles with and without.
-- residual: did noise leak back, was detail lost? Results are made, so that the truth is known:
-  the clean image, sharp or blurred, with what the best linear predictor lets past a mask; and
-  the image through that predictor itself, which is what a linear network would have learned.
+- structure_test: do tiles hold structure? Skewness and spread of tiles with and without it.
+- residual: did noise leak back, was detail lost? The results are constructed, so the truth is
+  known: the clean image, sharp or blurred, plus the noise that the best linear predictor lets past
+  a mask; and the prediction itself, which a linear network would have learned.
 - sure_estimate: the estimated gain of simple denoisers against the true one, with each constant
   of the fit scaled.
 
-Seeds 0 to 3 were tuned on; a value is derived from --seed and judged by --held-out as well.
-Networks are not trained here (`noise.py --train` does that), so a value that differs from the one
-in the code is a reason to look, not yet to change it.
+Seeds 0 to 3 were used for tuning; values are derived from --seed and also tested on --held-out.
+No networks are trained here (`noise.py --train` does that), so a value that differs from the one
+in the code is a reason to investigate, not yet to change it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Tiles:
-    """The two statistics of an image's tiles, and how much of them is structure."""
+    """Return the two statistics of an image's tiles, and the share of structure in them."""
 
     skewness: float
     spread: float
@@ -77,7 +77,7 @@ def tiles(scene: str, seed: int) -> list[Tiles]:
         noisy = plant(clean, kind, level, np.random.default_rng([seed, index])).astype(np.float32)
         with mock.patch.object(structure_test, "doubt", doubt):
             noise = measure([noisy], FAR)
-        if seen:  # it is not asked where next to nothing is correlated
+        if seen:  # not tested if hardly anything is correlated
             cut = [
                 np.stack([image[y : y + TILE, x : x + TILE] for _, y, x in noise.places])
                 for image in (clean, noisy - clean)
@@ -120,7 +120,7 @@ def structure_thresholds(jobs: Jobs) -> None:
             ]
             for found in (tuned, held)
         )  # fmt: skip
-        # No image without structure is to be doubted: the highest of them.
+        # The highest values without structure, so that no such image is doubted.
         compare(constant, getattr(structure_test, constant), float(np.max(low[0])), low, high)
 
 
@@ -137,7 +137,7 @@ KEPT, LOST = 0.05, 0.25  # energy of lost structure, of the noise variance
 
 @dataclass(frozen=True)
 class Residual:
-    """What the check sees of one result, and what is true."""
+    """The figures that the check uses for one result, and the true ones."""
 
     leak: float
     loss: float
@@ -146,7 +146,7 @@ class Residual:
     lost: float
     sureness: float
     lobes: float
-    alone: float  # with nothing known of the noise
+    alone: float  # with unknown noise
     shown: float | None  # how much of the correlation went at the lags that leak
     excess: float | None
     doubted: bool  # the tiles hold structure, so that nothing is known of the noise
@@ -178,7 +178,7 @@ def residuals(scene: str, seed: int) -> list[Residual]:
 
 
 def masks(rho: Array) -> list[Array]:
-    """The true mask, and narrower ones down to a single pixel."""
+    """Return the true mask, and narrower ones down to a single pixel."""
     made: list[Array] = []
     for least in SHOWN:
         lags = np.argwhere(np.abs(rho) >= least) - FAR
@@ -192,7 +192,7 @@ def masks(rho: Array) -> list[Array]:
 def predictor(
     known: correlation.Correlation, mask: Array, noise_alone: bool = False
 ) -> Callable[[Array], Array]:
-    """The best linear predictor of a pixel from what a mask leaves visible."""
+    """Return the best linear predictor of a pixel from the pixels that a mask leaves visible."""
     visible = known.lags[~correlation._covers(mask, known.lags)]
     covariance = known.short if noise_alone else known.signal + known.noise
     weights = correlation._solve(
@@ -213,7 +213,7 @@ def predictor(
 def look(
     noisy: Array, result: Array, gone: Array, noise: Noise, rho: Array, mask: Array, leak: float
 ) -> Residual:
-    """Check a result; `gone` is the structure it lacks."""
+    """Check a result; `gone` is the structure that it has lost."""
     compared: list[residual._Comparison] = []
     excesses: list[float] = []
 
@@ -353,7 +353,7 @@ def gains(scene: str, seed: int) -> list[Gain]:
 
 
 def local_wiener(image: Array, variance: float) -> Array:
-    """Averages where the image is flat, and leaves edges alone, as networks do."""
+    """Average where the image is flat and preserve edges, as networks do."""
     mean = ndimage.uniform_filter(image.astype(float), 15)
     contrast = np.maximum(ndimage.uniform_filter(image.astype(float) ** 2, 15) - mean**2, 1e-9)
     result: Array = mean + np.maximum(1 - variance / contrast, 0) * (image - mean)
@@ -413,7 +413,7 @@ def gain_thresholds(jobs: Jobs) -> None:
         errors = {
             scale: rms([gain.errors[name, part, scale] for gain in tuned]) for scale in SCALES
         }
-        # Of values that are alike the one nearest to the code's.
+        # Of equivalent values, the one closest to that in the code.
         best = min(SCALES, key=lambda scale: (round(errors[scale], 2), abs(np.log(scale))))
         label = f"{name}[{part}]" if isinstance(value, tuple) else name
         row(label, f"{own:g}", f"{own * best:g}", *errors.values(),
@@ -438,7 +438,7 @@ class Jobs:
         self.pool, self.seeds = pool, seeds
 
     def __call__(self, function: Callable[[str, int], list[Any]], scenes: Sequence[str]) -> Any:
-        """What is found for each set of seeds."""
+        """Return the results for each set of seeds."""
         start = perf_counter()
         jobs = [list(product(scenes, seeds)) for seeds in self.seeds]
         ready = [self.pool.map(function, *zip(*group, strict=True)) for group in jobs]
@@ -459,7 +459,7 @@ def compare(
     tuned: Sequence[Sequence[float]] | None = None,
     held: Sequence[Sequence[float]] | None = None,
 ) -> None:
-    """Print a threshold and how often it errs: low and high cases, tuned on and held out."""
+    """Print a threshold and its error rates for low and high cases, tuned on and held out."""
     if tuned is None or held is None:
         row(constant, f"{value:g}", f"{derived:.4g}", *["-"] * 5)
         return
@@ -476,13 +476,13 @@ def pairs(low: Sequence[list[float]], high: Sequence[list[float]]) -> Any:
 
 
 def wrong(limit: float, low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
-    """Shares of the low cases above a limit, and of the high ones not above it."""
+    """Return the shares of the low cases above a limit, and of the high ones not above it."""
     above = float(np.mean(np.greater(low, limit))) if len(low) else 0.0
     return above, float(np.mean(np.less_equal(high, limit))) if len(high) else 0.0
 
 
 def between(low: Sequence[float], high: Sequence[float]) -> float:
-    """The limit that errs least on both, in the middle of all that err as little."""
+    """Return the limit with the fewest errors, the middle one of several."""
     values = np.unique(np.concatenate([low, high]))
     limits = (values[1:] + values[:-1]) / 2
     errors = np.array([sum(wrong(limit, low, high)) for limit in limits])

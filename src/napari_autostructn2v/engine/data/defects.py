@@ -1,7 +1,7 @@
-"""Tells what of an image is no data: constant areas, hot and dead pixels, values without a meaning.
+"""Detects pixels without data: constant areas, hot and dead pixels, fill values.
 
-Stitching, masks, saturation and dead lines leave areas of exactly one value, in which there is no
-noise to measure; a single hot pixel of a thousand doubles a standard deviation.
+Stitching, masks, saturation and dead lines leave areas of exactly one value, which have no noise
+to measure; one hot pixel in a thousand can double a standard deviation.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ import numpy as np
 
 from napari_autostructn2v.engine.types import Array
 
-_SIDES = (5, 8, 16)  # px: squares, or runs of as many pixels, of one value
-_BY_CHANCE = 0.01  # such squares in a block
-_OUTLYING = 5.0, 8.0  # standard deviations: where many pixels stick out, where few do
-_ALONE = 0.25  # of its excess: what the neighbours of a hot pixel may have of it
-_MANY, _MOST = 2e-3, 0.03  # of the pixels: what is more frequent is the noise's nature
-_NEIGHBOURS = 6  # with a value, of 24
-_REPEATED = 8  # times: an extreme value that stands for nothing
-_CLOSE = 0.01  # of a value's pixels: so many others near it are none
-_EXTREMES = 4  # such values at each end
-_SAMPLED = 2**16  # pixels that scales are told from
+_SIDES = (5, 8, 16)  # px: sides of squares, or runs of as many pixels, of one value
+_BY_CHANCE = 0.01  # number of such squares in a block that chance may explain
+_OUTLYING = 5.0, 8.0  # standard deviations: the threshold if outliers are many, and if few
+_ALONE = 0.25  # share of a hot pixel's excess that its neighbours may have
+_MANY, _MOST = 2e-3, 0.03  # share of the pixels: many outliers; more are part of the noise
+_NEIGHBOURS = 6  # of 24 that must have a value
+_REPEATED = 8  # pixels that share an isolated extreme value
+_CLOSE = 0.01  # share of a fill value's pixels that may have values close to it
+_EXTREMES = 4  # fill values at each end
+_SAMPLED = 2**16  # pixels sampled to estimate a scale
 _AROUND = tuple((y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1))
 
 
 @dataclass(frozen=True)
 class Defects:
-    """What is no data in an image, told pixel by pixel from a few neighbours.
+    """How to detect pixels without data in an image, from a few neighbours of each.
 
     Attributes
     ----------
     outlying, scale
-        A hot or dead pixel differs from its neighbours by more than so many standard deviations,
-        of theirs and of the noise; infinite where there are none, or so many that they are how
-        the noise is.
+        A hot or dead pixel differs from its neighbours by more than `outlying` times `scale`, the
+        standard deviation of the noise, and as many times their spread. Infinite if there are no
+        outliers, or so many that they are part of the noise.
     blank
-        Values far from all others, many pixels of which have exactly the same: a border, a burnt-in
-        scale bar.
+        Fill values, such as those of a border or a burnt-in scale bar: many pixels have exactly
+        this value and no others are close to it.
     """
 
     outlying: float = np.inf
@@ -48,7 +48,7 @@ class Defects:
 
     @classmethod
     def of(cls, blocks: Sequence[Array]) -> Defects:
-        """Look for them in (H, W) blocks of one channel."""
+        """Detect defects in (H, W) blocks of one channel."""
         return _Search(blocks).defects
 
     @property
@@ -56,11 +56,11 @@ class Defects:
         return bool(self.blank) or self.outlying < np.inf
 
     def spikes(self, block: Array) -> Array:
-        """(H, W) bool: hot and dead pixels; those within 2 px of an edge may be missed."""
+        """Return hot and dead pixels, (H, W) bool; some within 2 px of an edge may be missed."""
         return _spikes(block, self.outlying, self.scale)[0]
 
     def mended(self, block: Array) -> Array:
-        """A block with NaN for blank values, and hot and dead pixels like their neighbours."""
+        """Return a block with NaN for fill values and medians for hot and dead pixels."""
         if self.blank:
             block = np.where(np.isin(block, np.array(self.blank, block.dtype)), np.nan, block)
         spikes, medians = _spikes(block, self.outlying, self.scale)
@@ -71,16 +71,16 @@ class Defects:
 
 
 def measurable(blocks: Sequence[Array]) -> tuple[list[Array], float]:
-    """Blocks of one channel as noise is to be measured in them, and the share of outliers.
+    """Return blocks of one channel with their defects removed, and the share of outliers.
 
-    What is no data is NaN, constant areas too; hot and dead pixels are like their neighbours.
+    Constant areas and fill values are NaN; hot and dead pixels get the median of their neighbours.
     """
     search = _Search(blocks)
     return [search.defects.mended(block) for block in search.uneven], search.outliers
 
 
 class _Search:
-    """Looks through blocks once for all that is asked."""
+    """Searches blocks for defects, with results that are computed once."""
 
     def __init__(self, blocks: Sequence[Array]) -> None:
         self._blocks = blocks
@@ -92,13 +92,13 @@ class _Search:
 
     @cached_property
     def _scale(self) -> float:
-        """Standard deviation of a pixel about its neighbours."""
+        """Standard deviation of a pixel relative to its neighbours."""
         scales = [_scale(block) for block in self.uneven if np.isfinite(block).any()]
         return float(np.median(scales)) if scales else np.inf
 
     @cached_property
     def _outliers(self) -> tuple[float, float]:
-        """How far they stick out, and their share of the pixels."""
+        """The threshold for outliers, in standard deviations, and their share of the pixels."""
         outlying, share = np.inf, 0.0
         for outlying, least in zip(_OUTLYING, (_MANY, 0.0), strict=True):
             found = sum(
@@ -129,15 +129,15 @@ def _without(block: Array, where: Array) -> Array:
 
 
 def constant(block: Array) -> tuple[Array, list[float]]:
-    """Areas and runs of exactly one value that noise does not give by chance.
+    """Find areas and runs of exactly one value that noise does not produce by chance.
 
-    How likely that is, neighbouring pixels around the area tell: among photon counts most of which
+    The probability is estimated from neighbouring pixels around the area: if most photon counts
     are 0, large squares of zeros are data.
 
     Returns
     -------
     area, filling
-        (H, W) bool, and those of its values that nothing else is near: they are no grey values.
+        (H, W) bool, and its fill values: those that no other values are close to.
     """
     alike = [block[1:] == block[:-1], block[:, 1:] == block[:, :-1]]
     for side in _SIDES:
@@ -152,7 +152,7 @@ def constant(block: Array) -> tuple[Array, list[float]]:
             float(same[pair].mean()) if pair.any() else 0.0
             for same, pair in zip(alike, pairs, strict=True)
         )
-        if (lone := _lone(block)) >= _REPEATED:  # scattered photons, dark around them
+        if (lone := _lone(block)) >= _REPEATED:  # single photons in the dark
             chance = max(chance, (1 - min(lone / int(area.sum()), 1.0)) ** 2)
         if chance ** (side**2 / 2) * block.size < _BY_CHANCE:
             return _all_of(area, block)
@@ -160,7 +160,7 @@ def constant(block: Array) -> tuple[Array, list[float]]:
 
 
 def _lone(block: Array) -> int:
-    """How many pixels stand alone in an area of one value, by at most two grey values beside it."""
+    """Count single pixels in an area of one value that differ from it by at most two steps."""
     parts = [block[y : y + n - 2, x : x + m - 2] for n, m in [block.shape] for y, x in _AROUND]
     middle = np.where(np.isfinite(block), block, np.nan)[1:-1, 1:-1]
     beside = np.abs(middle - np.where(np.isfinite(parts[0]), parts[0], np.nan))
@@ -171,7 +171,7 @@ def _lone(block: Array) -> int:
 
 
 def _all_of(area: Array, block: Array) -> tuple[Array, list[float]]:
-    """The area, with all pixels of those of its most frequent values that are far from others."""
+    """Return the area, extended to all pixels with its fill values, and these values."""
     values, counts = np.unique(block[area], return_counts=True)
     rest = _without(block, area)
     near, filling = 2 * _scale(rest), []
@@ -185,7 +185,7 @@ def _all_of(area: Array, block: Array) -> tuple[Array, list[float]]:
 
 
 def _one_value(alike: Sequence[Array], height: int, width: int, shape: tuple[int, ...]) -> Array:
-    """The pixels of all rectangles of this size that have one value."""
+    """Return the pixels of all rectangles of this size that have only one value."""
     if height > shape[0] or width > shape[1]:
         return np.zeros(shape, bool)
     starts = np.ones((shape[0] - height + 1, shape[1] - width + 1), bool)
@@ -201,7 +201,7 @@ def _one_value(alike: Sequence[Array], height: int, width: int, shape: tuple[int
 
 
 def _all(mask: Array, length: int, axis: int) -> Array:
-    """Whether all of each so many neighbours along an axis are true."""
+    """Return where all of `length` consecutive pixels along an axis are true."""
     mask = mask.swapaxes(0, axis)
     done = 1
     while done < length:
@@ -217,7 +217,7 @@ def _widened(mask: Array, by: int) -> Array:
 
 
 def _excess(block: Array) -> Array:
-    """Each pixel less the middle of its four neighbours' values."""
+    """Return each pixel less the median of its four neighbours."""
     image = np.where(np.isfinite(block), block, np.float32(0))
     padded = np.pad(image, 1, mode="reflect")
     above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
@@ -229,14 +229,14 @@ def _excess(block: Array) -> Array:
 
 
 def _step(block: Array) -> float:
-    """The least difference between two grey values."""
+    """Return the smallest difference between two grey values."""
     values = block[np.isfinite(block)]
     steps = np.diff(np.unique(values[:: max(1, len(values) // _SAMPLED)].astype(float)))
     return float(steps.min()) if len(steps) else 0.0
 
 
 def _scale(block: Array) -> float:
-    """Standard deviation of a pixel's excess, and at least the step between grey values."""
+    """Return the standard deviation of the excess, at least the step between grey values."""
     step, finite = _step(block), np.isfinite(block)
     stride = max(1, int(finite.sum()) // _SAMPLED)
     if min(block.shape) < 3 or not finite.any():
@@ -246,9 +246,9 @@ def _scale(block: Array) -> float:
 
 
 def _spikes(block: Array, outlying: float, scale: float) -> tuple[Array, Array]:
-    """(H, W) bool, pixels that stick out alone, and the medians of their neighbours.
+    """Return isolated outliers, (H, W) bool, and the medians of their neighbours.
 
-    A small bright object is no spike: the optics spread it over its neighbours.
+    A small bright object is not isolated, as the optics spread it over its neighbours.
     """
     none = np.zeros(block.shape, bool), np.zeros(0, block.dtype)
     if not outlying * scale < np.inf or min(block.shape) < 3:
@@ -268,7 +268,7 @@ def _spikes(block: Array, outlying: float, scale: float) -> tuple[Array, Array]:
     beside = around[:, [7, 11, 12, 16]]
     middle = np.nanmedian(around, axis=1)
     spread = np.nanquantile(np.abs(around - middle[:, None]), 0.8, axis=1) / 1.2816
-    # A pixel in a corner without data has no neighbour beside it that could tell.
+    # Neighbours without data are replaced by the median.
     beside = np.where(np.isfinite(beside), beside, middle[:, None])
     excess = np.abs(block[y, x] - middle)
     near = np.abs(np.median(beside, axis=1) - middle)
@@ -279,7 +279,7 @@ def _spikes(block: Array, outlying: float, scale: float) -> tuple[Array, Array]:
 
 
 def _lone_extremes(values: Array, gap: float) -> tuple[float, ...]:
-    """The lowest and highest values that many pixels have, and none has any near them."""
+    """Return the lowest and highest values that many pixels share and no others are close to."""
     if not len(values) or not gap < np.inf:
         return ()
     centre = float(np.median(values[:: max(1, len(values) // _SAMPLED)]))
