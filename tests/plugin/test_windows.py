@@ -5,8 +5,8 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 
 def test_a_window_that_is_left_is_named(closes_its_windows):
+    left = QLabel("left")
     with pytest.raises(AssertionError, match="QLabel"), closes_its_windows():
-        left = QLabel("left")
         left.show()
     left.deleteLater()
 
