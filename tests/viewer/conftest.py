@@ -1,6 +1,7 @@
 """A real napari window and fake runs, so that the rooms are tested without training."""
 
 import gc
+import threading
 import time
 from types import SimpleNamespace
 
@@ -60,13 +61,15 @@ class FakeEngine:
     """Runs without training: each result is the image plus the stage's number, tile by tile.
 
     `error` is raised in Stage 2, between its tiles; `wait` makes the training go on until it is
-    stopped; `quality` is reported. `jobs` are those that were asked for.
+    stopped; `quality` is reported. `jobs` are those that were asked for. After the first tile of
+    the stage `hold` it waits until it is released.
     """
 
     def __init__(self, error=None, wait=False, tile=8, pause=0.0, quality=None):
         self.error, self.wait, self.tile, self.pause = error, wait, tile, pause
         self.quality = quality or {}
         self.jobs = []
+        self.hold, self.release = None, threading.Event()
 
     def __call__(self, job):
         self.jobs.append(job)
@@ -151,6 +154,8 @@ class FakeEngine:
         for plane in range(source.planes):
             for i, top in enumerate(tops):
                 bottom = min(top + self.tile, height)
+                if stage == self.hold and i == 1:
+                    assert self.release.wait(60)
                 block = source.read(plane, slice(top, bottom), slice(0, width)) + number
                 if self.error is not None and stage == "stage2" and i == 1:
                     raise self.error
@@ -165,6 +170,11 @@ def _imports_are_not_searched():
     """Keep the collector, which the tests call often, from going through all that is imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_window_is_left(no_window_is_left):
+    pass
 
 
 @pytest.fixture(autouse=True)

@@ -198,11 +198,12 @@ def test_cancel_leaves_everything_as_it_was(open_dock, denoise, fake_engine, qtb
     denoise(dock)
     kept = names(viewer)
     trained = dock.session.trained
-    engine.pause = 0.05
+    engine.hold = "stage2"
 
     def cancel_late():
         qtbot.waitUntil(lambda: "cells Stage 2 [1]" in viewer.layers)
         dock.panels.train.cancel.click()
+        engine.release.set()
 
     denoise(dock, act=cancel_late)
     assert names(viewer) == kept, "an earlier run's layers stay"

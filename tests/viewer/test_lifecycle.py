@@ -178,12 +178,15 @@ def test_a_click_that_is_answered_while_a_run_begins_starts_no_second_one(
 
 
 def test_a_tile_that_comes_after_the_dock_is_gone_adds_nothing(open_dock, fake_engine, qtbot):
-    viewer, dock = open_dock(fake_engine(tile=1, pause=0.02), PIXELS)
+    engine = fake_engine(tile=1)
+    engine.hold = "stage1"
+    viewer, dock = open_dock(engine, PIXELS)
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells Stage 1" in viewer.layers)
     viewer.window.remove_dock_widget(dock)
     with qtbot.waitSignal(dock.destroyed):
         dock.deleteLater()
+    engine.release.set()
     qtbot.waitUntil(lambda: not worker._started)
     assert [layer.name for layer in viewer.layers] == ["cells"]
 

@@ -96,13 +96,16 @@ def test_a_result_removed_during_the_run_is_not_missed(open_dock, denoise, fake_
 
 
 def test_tiles_appear_while_they_are_computed(open_dock, denoise, fake_engine, qtbot):
-    viewer, dock = open_dock(fake_engine(tile=4, pause=0.12), PIXELS[0], show=True)
+    engine = fake_engine(tile=4, pause=0.12)
+    engine.hold = "stage2"
+    viewer, dock = open_dock(engine, PIXELS[0], show=True)
     drawn = []
 
     def watch():
         qtbot.waitUntil(lambda: "cells Stage 2" in viewer.layers)
         layer = viewer.layers["cells Stage 2"]
         layer.events.set_data.connect(lambda: drawn.append(np.count_nonzero(layer.data)))
+        engine.release.set()
 
     denoise(dock, act=watch)
     assert len(set(drawn)) > 1, "more than once, with more of it each time"
