@@ -10,46 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 
 from napari_autostructn2v.engine.config import STAGES, Budget, Config
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.events import (
-    Checked,
-    Event,
-    Failed,
-    Finished,
-    Preview,
-    Progress,
-    Started,
-    Warning,  # noqa: A004 - the event's public name
-)
+from napari_autostructn2v.engine.events import Finished, Preview
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.panels.panels import Panels
+from napari_autostructn2v.plugin.panels.run_messages import RunMessages
 from napari_autostructn2v.plugin.runs import settings
-from napari_autostructn2v.plugin.runs.jobs import (
-    Analysed,
-    Apply,
-    Job,
-    Load,
-    Loaded,
-    Save,
-    Saved,
-    Train,
-    engine,
-)
+from napari_autostructn2v.plugin.runs.jobs import Analysed, Job, Load, Save, Train, engine
 from napari_autostructn2v.plugin.runs.lifetime import Lifetime
-from napari_autostructn2v.plugin.runs.recipe import write_down
 from napari_autostructn2v.plugin.runs.session import Plan, Session
 from napari_autostructn2v.plugin.runs.worker import Engine, Run
 from napari_autostructn2v.plugin.viewer.canvas import Canvas
-from napari_autostructn2v.plugin.widgets.fold import Fold
-from napari_autostructn2v.plugin.widgets.message_label import Holds, always, sentence
+from napari_autostructn2v.plugin.widgets.message_label import Holds, always
 
 _MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
 _AWAITING = "The run of the panel that was closed is ending; its model will be here then."
@@ -69,10 +49,7 @@ class DenoiseDock(QWidget):
         self.panels = Panels(viewer, self.session)
         self.canvas = Canvas(viewer, self.session.mask, self)
         self._account: Holds = always  # what bar and curves tell of the last run
-        self._turned_to: Fold | None = None
-        self._turning = QTimer(self)
-        self._turning.setSingleShot(True)
-        self._turning.timeout.connect(self._turn)
+        self.messages = RunMessages(self.panels, self.session)
         self.setWindowTitle("Denoise")
         self.setMinimumSize(_MIN_WIDTH, _MIN_HEIGHT)
         layout = QVBoxLayout(self)
@@ -107,8 +84,8 @@ class DenoiseDock(QWidget):
             (result.residual.clicked, self._compare(lambda _: comparison.add_residual())),
             (model.save_wanted, lambda path: self._begin(session.save(path))),
             (model.load_wanted, lambda path: self._begin(session.load(path))),
-            (model.script.clicked, lambda: self._copy("script")),
-            (model.command.clicked, lambda: self._copy("command")),
+            (model.script.clicked, lambda: panels.copy("script", session)),
+            (model.command.clicked, lambda: panels.copy("command", session)),
             (model.batch.running_changed, self._on_batch),
             (panels.form.changed, self._on_form),
             (panels.form.invalid, self._update),
@@ -216,37 +193,14 @@ class DenoiseDock(QWidget):
     def _compare(self, action: Callable[[bool], None]) -> Callable[[bool], None]:
         """Make a slot of a comparison; what is in its way is said below the buttons."""
 
-        def act(on: bool) -> None:
-            self.panels.result.note.say("")
-            try:
-                action(on)
-            except InputError as error:
-                before = looked_at()
-                self.panels.result.note.say(sentence(error), lambda: looked_at() == before)
-            self._update()
-
         def looked_at() -> tuple[object, int]:
             return self.canvas.comparison.pair, self.canvas.viewer.dims.ndisplay
 
+        def act(on: bool) -> None:
+            self.panels.result.note.attempt_once(partial(action, on), looked_at)
+            self._update()
+
         return act
-
-    def _while_chosen(self) -> Holds:
-        """What is said of a run holds for the images that are chosen now."""
-        images = self.session.images
-        return lambda: self.session.is_of(images)
-
-    def _while_known(self) -> Holds:
-        """What is said of a model holds while it is the one at hand."""
-        model = self.session.model
-        return lambda: self.session.model is model
-
-    def _copy(self, kind: Literal["script", "command"]) -> None:
-        config = self.panels.form.config() if self.panels.form.is_valid else Config()
-        text = write_down(kind, self.session, config)
-        QApplication.clipboard().setText(text)
-        whole = self.panels.inputs.region == "whole"
-        more = "" if whole else " It trains on whole images."
-        self.panels.model.tell_of_copy(kind, text, more, self._while_chosen())
 
     def _on_budget(self, budget: Budget) -> None:
         form = self.panels.form
@@ -277,67 +231,33 @@ class DenoiseDock(QWidget):
         self._update()  # before anything that handles events: a second click may be among them
         self.panels.train.begin(run.finished, run.title, trains=trains)
         self._begin(run)
-        self._turn_to("train")
+        self.messages.turn_to("train")
         self.panels.train.stop.setFocus()
 
     def _begin(self, run: Run) -> None:
         self.canvas.begin()
         for note in self.panels.notes:
             note.say("")
-        self._account = self._while_chosen()
+        self._account = self.messages.while_chosen()
         self.lifetime.follow(run)
         run.start()
         self._update()
         self._remember()
 
     def _on_event(self, event: object) -> None:
-        panels = self.panels
-        keeps = isinstance(self.session.job, Save | Load)
-        if not keeps:
-            panels.train.progress.show_event(cast("Event", event))
+        self.messages.show_event(event)
         match event:
-            case Started():
-                panels.show_device(event.device)
-            case Progress():
-                panels.train.curves.add(event)
             case Preview():
                 self.canvas.show_preview(event)
             case Analysed():
-                self._show_layers(panels.noise.as_layers.isChecked())
-                self._turn_to("train" if self.canvas.is_filling else "mask")
-            case Checked(repaired=True):
-                said = f"{event.sentence} Stage 2 begins anew, more is hidden."
-                panels.train.message.add(said, self._while_chosen())
-            case Warning():
-                applied = isinstance(self.session.job, Apply)
-                note = panels.result.note if applied else panels.train.message
-                note.add(f"Note: {event.message}", self._while_chosen())
+                self._show_layers(self.panels.noise.as_layers.isChecked())
+                self.messages.turn_to("train" if self.canvas.is_filling else "mask")
             case Finished():
                 trained = isinstance(self.session.job, Train)
                 if trained and self.canvas.judge(event.report) and event.stopped:
                     said = "Not judged: the run was stopped. Compare it yourself."
-                    panels.result.note.add(said, self._while_chosen())
-                self._turn_to("result")
-            case Failed():
-                part = "model" if keeps else "train"
-                note = {"model": panels.model.note, "train": panels.train.message}[part]
-                note.say(f"Error: {sentence(event.message)}", self._while_chosen())
-                panels.folds[part].expand()
-                self._turn_to(part)
-            case Loaded():
-                said = "Denoise the image with it: 3 Result, Denoise layer."
-                panels.model.note.say(said, self._while_known())
-            case Saved():
-                panels.model.note.say(f"Saved as {event.path}.", self._while_known())
-
-    def _turn_to(self, name: str) -> None:
-        """Scroll there, when all that has just changed has its height."""
-        self._turned_to = self.panels.folds[name]
-        self._turning.start()
-
-    def _turn(self) -> None:
-        if self._turned_to is not None:
-            self._turned_to.scroll_here()
+                    self.panels.result.note.add(said, self.messages.while_chosen())
+                self.messages.turn_to("result")
 
     def _on_finished(self, cancelled: bool) -> None:
         focused = self.focusWidget() in (self.panels.train.stop, self.panels.train.cancel)
@@ -374,7 +294,7 @@ class DenoiseDock(QWidget):
     # How it lives
 
     def _recall(self) -> None:
-        """Be as the user left it."""
+        """Restore the saved settings."""
         self._remembered = settings.load()
         self.panels.recall(self._remembered)
 

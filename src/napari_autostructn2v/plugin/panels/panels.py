@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_autostructn2v.engine.config import Structure
+from napari_autostructn2v.engine.config import Config, Structure
 from napari_autostructn2v.plugin.layers.reading import is_same
 from napari_autostructn2v.plugin.mask.mask_editor import MaskEditor
 from napari_autostructn2v.plugin.panels.input_panel import InputPanel
@@ -16,6 +16,7 @@ from napari_autostructn2v.plugin.panels.model_panel import ModelPanel
 from napari_autostructn2v.plugin.panels.noise_panel import NoisePanel
 from napari_autostructn2v.plugin.panels.result_panel import ResultPanel
 from napari_autostructn2v.plugin.panels.train_panel import TrainPanel
+from napari_autostructn2v.plugin.runs.recipe import write_down
 from napari_autostructn2v.plugin.runs.session import Session
 from napari_autostructn2v.plugin.runs.settings import Settings
 from napari_autostructn2v.plugin.settings_form.fields import fields
@@ -112,7 +113,7 @@ class Panels(QScrollArea):
         )
 
     def recall(self, known: Settings) -> None:
-        """Be as the user left it."""
+        """Restore the saved settings."""
         self.form.set_config(known.config)
         self.editor.set_options(known.config.structure)
         self.inputs.set_budget(known.config.budget)
@@ -188,6 +189,15 @@ class Panels(QScrollArea):
         self.model.name.say(f"{trained.name}, trained: {_stages(trained.model.stages)}")
         config = self.form.config() if self.form.is_valid else trained.model.config
         self.model.batch.set_model(trained.model, trained.name, config)
+
+    def copy(self, kind: Literal["script", "command"], session: Session) -> None:
+        """Put on the clipboard how to do without the viewer what was done here."""
+        config = self.form.config() if self.form.is_valid else Config()
+        text = write_down(kind, session, config)
+        QApplication.clipboard().setText(text)
+        more = "" if self.inputs.region == "whole" else " It trains on whole images."
+        images = session.images
+        self.model.tell_of_copy(kind, text, more, lambda: session.is_of(images))
 
     def show_card(self, session: Session, pair: Pair | None) -> None:
         """Judge the result that is looked at, by the report of its training.

@@ -253,7 +253,7 @@ class Session(QObject):
         cancelled = run is not None and run.is_cancelled
         if cancelled:
             self._undo()
-        self._before = self.known  # it holds images and networks
+        self._before = Known()  # the earlier one may hold images and networks
         self.finished.emit(cancelled)
         self.changed.emit()
 

@@ -56,6 +56,15 @@ class MessageLabel(QLabel):
         self.say("")
         return result
 
+    def attempt_once(self, action: Callable[[], object], looked_at: Callable[[], object]) -> None:
+        """Do what changes something; a refusal is said until `looked_at` gives another value."""
+        self.say("")
+        try:
+            action()
+        except InputError as error:
+            before = looked_at()
+            self.say(sentence(error), lambda: looked_at() == before)
+
     def recheck(self) -> None:
         """Say no more what no longer holds."""
         held = [(text, holds) for text, holds in self._lines if holds()]
