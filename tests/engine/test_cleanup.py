@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import apply, run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
-from napari_autostructn2v.engine.training import stages as course
+from napari_autostructn2v.engine.training import trainer
 
 STAGE = {"network": {"features": 4, "depth": 1}, "patch_size": 32, "batch_size": 4}
 IMAGE = sample("nuclei", "horizontal", size=96, psnr=18.0).noisy
@@ -45,7 +45,7 @@ def test_closing_the_generator_leaves_no_thread() -> None:
 
 
 def test_a_pool_that_fails_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, made = course.Pool, []
+    original, made = trainer.Pool, []
 
     def second_fails(*args: Any) -> Any:
         made.append(original(*args) if not made else None)
@@ -53,7 +53,7 @@ def test_a_pool_that_fails_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> 
             raise MemoryError
         return made[-1]
 
-    monkeypatch.setattr(course, "Pool", second_fails)
+    monkeypatch.setattr(trainer, "Pool", second_fails)
     before = set(threading.enumerate())
     last = list(run(STACK, config(pool_size=1)))[-1]
     assert isinstance(last, events.Failed)

@@ -17,7 +17,7 @@ from napari_autostructn2v.engine.events import Event
 from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
-from napari_autostructn2v.engine.training import stages as course
+from napari_autostructn2v.engine.training import trainer
 
 TINY = {"network": {"features": 4, "depth": 1}, "patch_size": 16, "batch_size": 4}
 
@@ -73,7 +73,7 @@ def test_a_stage_2_that_learns_nothing_leaves_stage_1_as_the_result(
     original = train.Task.loss
 
     def explodes(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
-        return original(self, *batch) * (math.nan if self.masking.mask.numel() > 1 else 1)
+        return original(self, *batch) * (math.nan if self.objective.pattern.size > 1 else 1)
 
     monkeypatch.setattr(train.Task, "loss", explodes)
     sink = ArraySink()
@@ -152,7 +152,7 @@ def test_the_time_left_counts_the_stages_as_they_will_be(
 ) -> None:
     """Each step takes a second: then what is left is the steps that are left."""
     now = [0.0]
-    monkeypatch.setattr(course.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
     original = train.Task.draw
 
     def slow(self: train.Task, pool: Any, *rest: Any) -> Any:
@@ -204,13 +204,13 @@ def test_a_sample_is_made_for_logs_alone_and_of_the_channel_that_is_trained(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = course.Course._sample
+    original = trainer._sample
 
-    def recorded(self: course.Course, network: Any) -> np.ndarray:
-        made.append((self.channel, float(np.median(original(self, network)))))
+    def recorded(inputs: Any, network: Any) -> np.ndarray:
+        made.append((inputs.channel, float(np.median(original(inputs, network)))))
         return np.zeros((8, 8))
 
-    monkeypatch.setattr(course.Course, "_sample", recorded)
+    monkeypatch.setattr(trainer, "_sample", recorded)
     image = np.stack([noisy(), noisy() + 1e4])
     more = {"axes": "CYX", "network_per_channel": True, "run_stage2": False, "budget": "2steps"}
     assert isinstance(story(image, **more)[-1], events.Finished)

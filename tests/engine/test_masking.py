@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine.config import Replacement
-from napari_autostructn2v.engine.training.objectives import Masking
+from napari_autostructn2v.engine.training.objectives import BlindSpots
 
 SHAPE = (40, 48)
 MASKS = {
@@ -29,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("percentage", [2.0, 15.0, 40.0])
 @pytest.mark.parametrize("name", MASKS)
 def test_percentage_is_met(name: str, percentage: float) -> None:
-    hidden = Masking(MASKS[name], percentage, "zeros").draw(64, SHAPE, generator())
+    hidden = BlindSpots(MASKS[name], percentage, "zeros").draw(64, SHAPE, generator())
     # One full line is 1 of 40 rows: no fewer can be hidden.
     expected = max(percentage, 2.5) if name == "full line" else percentage
     assert 100 * float(hidden.float().mean()) == pytest.approx(expected, rel=0.1)
@@ -37,7 +37,7 @@ def test_percentage_is_met(name: str, percentage: float) -> None:
 
 @pytest.mark.parametrize("name", MASKS)
 def test_counted_pixels_have_their_whole_neighbourhood_hidden(name: str) -> None:
-    masking = Masking(MASKS[name], 20.0, "zeros")
+    masking = BlindSpots(MASKS[name], 20.0, "zeros")
     hidden = masking.draw(8, SHAPE, generator())
     counted = masking.loss_mask(hidden)
     assert counted.flatten(1).any(1).all()
@@ -52,7 +52,7 @@ def test_counted_pixels_have_their_whole_neighbourhood_hidden(name: str) -> None
 @pytest.mark.parametrize("replacement", get_args(Replacement))
 @pytest.mark.parametrize("name", MASKS)
 def test_no_hidden_value_reaches_the_input(name: str, replacement: Replacement) -> None:
-    masking = Masking(MASKS[name], 25.0, replacement)
+    masking = BlindSpots(MASKS[name], 25.0, replacement)
     hidden = masking.draw(4, SHAPE, generator(1))
     patches = torch.randn(4, *SHAPE, generator=generator(2))
     changed = torch.where(hidden, torch.randn(patches.shape, generator=generator(3)), patches)
@@ -64,7 +64,7 @@ def test_no_hidden_value_reaches_the_input(name: str, replacement: Replacement) 
 
 @pytest.mark.parametrize("replacement", get_args(Replacement))
 def test_a_patch_that_is_all_hidden_still_has_values(replacement: Replacement) -> None:
-    masking = Masking(MASKS["disk"], 25.0, replacement)
+    masking = BlindSpots(MASKS["disk"], 25.0, replacement)
     everything = torch.ones(2, 8, 8, dtype=torch.bool)
     assert masking.replace(torch.randn(2, 8, 8), everything, generator()).isfinite().all()
 
@@ -75,7 +75,7 @@ def test_replacements_are_what_they_are_called() -> None:
     hidden[0, 2, 2] = True
 
     def replaced(replacement: Replacement) -> float:
-        masking = Masking(MASKS["single"], 4.0, replacement)
+        masking = BlindSpots(MASKS["single"], 4.0, replacement)
         return float(masking.replace(patches, hidden, generator())[0, 2, 2])
 
     assert replaced("local_mean") == 12.0  # of the eight around it
@@ -87,7 +87,7 @@ def test_replacements_are_what_they_are_called() -> None:
 
 
 def test_masks_are_fresh_and_repeatable() -> None:
-    masking = Masking(MASKS["line"], 15.0, "zeros")
+    masking = BlindSpots(MASKS["line"], 15.0, "zeros")
     stream = generator()
     first, second = (masking.draw(4, SHAPE, stream) for _ in range(2))
     assert not torch.equal(first, second)
@@ -98,7 +98,7 @@ def test_masks_are_fresh_and_repeatable() -> None:
 def test_thin_patches(shape: tuple[int, int]) -> None:
     for mask in MASKS.values():
         for replacement in get_args(Replacement):
-            masking = Masking(mask, 20.0, replacement)
+            masking = BlindSpots(mask, 20.0, replacement)
             hidden = masking.draw(3, shape, generator())
             assert masking.loss_mask(hidden).shape == (3, *shape)
             made = masking.replace(torch.randn(3, *shape), hidden, generator())
@@ -106,7 +106,7 @@ def test_thin_patches(shape: tuple[int, int]) -> None:
 
 
 def test_centres_are_spread_evenly() -> None:
-    hidden = Masking(MASKS["single"], 2.0, "zeros").draw(4000, (32, 32), generator()).float()
+    hidden = BlindSpots(MASKS["single"], 2.0, "zeros").draw(4000, (32, 32), generator()).float()
     rate = hidden.mean(0)
     assert float(rate.std() / rate.mean()) < 0.2  # no pixel is favoured
     counts = hidden.sum((1, 2))

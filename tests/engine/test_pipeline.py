@@ -356,7 +356,7 @@ def test_stage1_is_reused_from_a_model(tmp_path: Path) -> None:
     alone = trained(noisy(), stage1_model=str(path), run_stage2=False)
     assert alone.model.stages == ("stage1",)
     trained(noisy(), run_stage1=False).model.save(path)
-    with pytest.raises(InputError, match="has no Stage 1 to take"):
+    with pytest.raises(InputError, match="has no Stage 1"):
         trained(noisy(), stage1_model=str(path))
 
 

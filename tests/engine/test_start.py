@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.pipeline import Model, consume, run
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training import stages as course
+from napari_autostructn2v.engine.training import trainer
 
 LINE = {"mask_source": "array", "mask": [[1, 1, 1, 1, 1]]}
 STAGE = {
@@ -75,14 +75,14 @@ def test_continuing_learns_and_meets_other_patches(
     start: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds, continued = [], []
-    original = course.train
+    original = trainer.train
 
     def spy(task: Any, length: Any, generator: torch.Generator, *rest: Any) -> Any:
         seeds.append(generator.initial_seed())
         continued.append(task.continued)
         return original(task, length, generator, *rest)
 
-    monkeypatch.setattr(course, "train", spy)
+    monkeypatch.setattr(trainer, "train", spy)
     fast = STAGE | {"learning_rate": 1e-3}
     further = trained(start=start, stage1=fast, stage2=fast)
     assert not same(start, further, "stage1")
@@ -221,7 +221,7 @@ def test_a_channel_keeps_its_network_when_an_earlier_one_has_none(
     def fails(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(course, "train", fails)  # the first channel's, for the other mask
+    monkeypatch.setattr(trainer, "train", fails)  # the first channel's, for the other mask
     *_, last = run(stack, Config.parse(other | own), start=start)
     assert isinstance(last, events.Failed)
     assert last.model is not None

@@ -22,7 +22,7 @@ from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
 from napari_autostructn2v.engine.training import schedule
 from napari_autostructn2v.engine.training.loop import Task
-from napari_autostructn2v.engine.training.objectives import Masking
+from napari_autostructn2v.engine.training.objectives import BlindSpots
 from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import Length, Plan
 
@@ -113,7 +113,7 @@ def task(**more: Any) -> Task:
     mask = torch.ones(1, 1, dtype=torch.bool)
     return Task(
         network=UNet(STAGE.network), pool=pools[0], validation=pools[1],
-        masking=Masking(mask, 5.0, "local_mean"), stage=STAGE, training=Training(),
+        objective=BlindSpots(mask, 5.0, "local_mean"), stage=STAGE, training=Training(),
         symmetries=[(False, False, False)], precision="float32", device=CPU, **more,
     )  # fmt: skip
 

@@ -376,12 +376,6 @@ class Config(_Frozen):
     def stage(self, name: StageName) -> Stage:
         return self.stage1 if name == "stage1" else self.stage2
 
-    def trains(self, name: StageName) -> bool:
-        """Whether a run trains this stage; else it is what the run starts from, or left out."""
-        if name == "stage1":
-            return self.run_stage1 and self.stage1_model is None
-        return self.run_stage2
-
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Config:
         """Build a config, raising `InputError` with one sentence instead of a report."""

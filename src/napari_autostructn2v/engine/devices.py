@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -46,6 +47,26 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
         probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         fast = device.type == "cpu" and probe()
     return "bfloat16" if fast else "float32"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how precisely a run computes."""
+
+    device: torch.device
+    precision: Precision
+
+    @classmethod
+    def of(cls, device: str, precision: str) -> Runtime:
+        """Resolve the settings of a config.
+
+        Raises
+        ------
+        InputError
+            If the device asked for is not there.
+        """
+        chosen = choose_device(device)
+        return cls(chosen, choose_precision(precision, chosen))
 
 
 @contextmanager

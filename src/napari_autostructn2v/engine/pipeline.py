@@ -1,8 +1,7 @@
 """The whole method, top to bottom: measure, Stage 1, mask, Stage 2, tiles.
 
 `run` is a plain generator of events; the command line, the napari plugin and `denoise` all drive
-it and nothing else. What it does is in `_run`; one network's way through Stage 1, mask and
-Stage 2 is `course`.
+it and nothing else. What it does is in `_run`; how a network is trained is in `training.stages`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sampling import sampled
 from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, Sink
 from napari_autostructn2v.engine.data.source import Source, as_source
-from napari_autostructn2v.engine.devices import choose_device, choose_precision
+from napari_autostructn2v.engine.devices import Runtime, choose_device
 from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.events import Event, Place, Stop
 from napari_autostructn2v.engine.inference.fit import misfit
@@ -36,9 +35,10 @@ from napari_autostructn2v.engine.model.model import TrainedModel
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.reporting.report import provenance, report
+from napari_autostructn2v.engine.training.learned import TrainingInputs
 from napari_autostructn2v.engine.training.preview import Previewer
-from napari_autostructn2v.engine.training.resume import kept_config, stage1_alone, take_over
-from napari_autostructn2v.engine.training.stages import Course
+from napari_autostructn2v.engine.training.resume import InitFrom, kept_config, take_over
+from napari_autostructn2v.engine.training.stages import train_network
 
 _NEVER = Flag()
 
@@ -49,7 +49,7 @@ def run(
     *,
     sink: Sink | None = None,
     stop: Stop | None = None,
-    start: TrainedModel | None = None,
+    start: TrainedModel | InitFrom | None = None,
     onto: Any = None,
     preview: Callable[[], Place | None] | None = None,
 ) -> Iterator[Event]:
@@ -66,10 +66,10 @@ def run(
     stop
         Looked at after every image and channel measured, every step, and before every tile.
     start
-        A model to go on from, whose normalisation is kept. A stage that `config` trains continues
-        from its weights, if it has that stage with the same network and, for Stage 2, the same
-        mask, which is its own where `config.structure` is; a stage that `config` does not train is
-        kept as it is. Goes before `stage1_model`.
+        A model to continue, whose normalisation is kept (`InitFrom` has other choices). A stage
+        that `config` trains continues from its weights, if it has that stage with the same network
+        and, for Stage 2, the same mask, which is its own if `config.structure` is; a stage that
+        `config` does not train is kept as it is. Overrides `stage1_model`.
     onto
         The images that results are written for; default: `images`.
     preview
@@ -93,18 +93,20 @@ def _run(
     config: Config,
     sink: Sink | None,
     stop: Stop,
-    start: TrainedModel | None,
+    begin: TrainedModel | InitFrom | None,
     preview: Callable[[], Place | None] | None,
     state: State,
 ) -> Generator[Event, None, events.Finished]:
     began = time.monotonic()
     sources = _sources(images, config.axes)
     shown = sources if onto is None else _sources(onto, config.axes)
-    if start is None and config.stage1_model is not None:
-        start = stage1_alone(Model.load(config.stage1_model), config.stage1_model)
-    device = choose_device(config.device)
-    precision = choose_precision(config.training.precision, device)
-    yield events.Started(tuple(source.name for source in sources), str(device), precision)
+    if begin is None and config.stage1_model is not None:
+        begin = _stage1_of(config.stage1_model)
+    init = InitFrom(begin) if isinstance(begin, TrainedModel) else begin
+    start = init.taken if init else None
+    runtime = Runtime.of(config.device, config.training.precision)
+    device = runtime.device
+    yield events.Started(tuple(source.name for source in sources), str(device), runtime.precision)
 
     sources = sampled(sources, config.seed)
     if onto is None:
@@ -116,7 +118,10 @@ def _run(
     waves = start.waves if start else _waves(used[0].level, config)
     measured = [without_waves(whole.level, waves) for whole in wholes]
     sources = [whole.seen(waves) for whole in used]
-    normalisation = start.normalisation if start else _normalise(sources, config)
+    if init and init.normalisation == "model":
+        normalisation = init.model.normalisation
+    else:
+        normalisation = _normalise(sources, config)
     normalisation = replace(normalisation, offset=sources[0].offset)
     _check_channels(sources, len(normalisation.mean))
     channels: list[int | None] = [None]
@@ -129,22 +134,16 @@ def _run(
         preview, [whole.seen(waves) for image in shown for whole in mended([image])],
         normalisation, device, stop,
     )  # fmt: skip
-    courses = [
-        Course(
-            config, sources, channel, normalisation, device, precision, len(channels),
-            len(channels) - 1 - index, *take_over(start, config, channel),
-            start is not None and start.config.structure == config.structure, previewer,
-        )
-        for index, channel in enumerate(channels)
-    ]  # fmt: skip
+    same_structure = start is not None and start.config.structure == config.structure
+    networks = {channel: take_over(init, config, channel) for channel in channels}
 
-    def learned() -> Model:
-        history = [record for course in courses for record in course.history.values()]
-        origin = provenance(sources, config, device, precision, history, start, began)
-        known = tuple(course.unit for course in courses if course.unit.networks)
+    def so_far() -> Model:
+        history = [record for learned in networks.values() for record in learned.history.values()]
+        origin = provenance(sources, config, device, runtime.precision, history, start, began)
+        known = tuple(learned.unit for learned in networks.values() if learned.unit.networks)
         return Model(kept_config(config, start), normalisation, known, origin, waves)
 
-    model = learned()
+    model = so_far()
     findings = []
     for finding in analysis.analyse(measured, config):
         findings.append(finding)
@@ -152,20 +151,24 @@ def _run(
         if stop.is_set():
             return events.Finished(model, True)
 
-    for course in courses:
+    for index, channel in enumerate(channels):
         relevant = [
             replace(finding, image=places[finding.image])
             for finding in findings
-            if finding.image in places and course.channel in (None, finding.channel)
+            if finding.image in places and channel in (None, finding.channel)
         ]
+        inputs = TrainingInputs(
+            config, sources, channel, normalisation, runtime, len(channels),
+            len(channels) - 1 - index, same_structure, previewer,
+        )  # fmt: skip
         finding = analysis.combine(relevant, config)
-        try:
-            yield from course.train(finding, stop)
-            yield from course.judge(finding, stop)
-        finally:  # what was learned outlives an error
-            model = learned()
-            state.model = model if model.units else None
-        stopped = course.stopped or stop.is_set()
+        learned = yield from train_network(inputs, networks[channel], finding, stop)
+        networks[channel] = learned
+        model = so_far()
+        state.model = model if model.units else None
+        if learned.error is not None:
+            raise learned.error
+        stopped = learned.stopped or stop.is_set()
         if stopped:
             break
     wanted = model.available(config.result)
@@ -178,10 +181,17 @@ def _run(
         yield from write(model, shown, sink, device, config.tile, config.dtype, stop, wanted)
         stopped = stop.is_set()
     result = model.result(wanted) if model.units else None
-    trained = [record for course in courses for record in course.report]
-    judged = [course.quality for course in courses]
+    trained = [record for learned in networks.values() for record in learned.report]
+    judged = [learned.quality for learned in networks.values()]
     told = report(config, model, findings, trained, judged, result, device, began)
     return events.Finished(model, stopped, told)
+
+
+def _stage1_of(path: Path) -> InitFrom:
+    model = Model.load(path)
+    if "stage1" not in model.stages:
+        raise InputError(f"model {path} has no Stage 1; choose another stage1_model")
+    return InitFrom(model, ("stage1",))
 
 
 def _waves(source: Source, config: Config) -> tuple[Wave | None, ...]:

@@ -1,4 +1,4 @@
-"""Trains one network on hidden pixels: data, mask, network, loss, optimiser, from top to bottom."""
+"""The training loop of one network: batch, loss, optimiser, averaged weights, early end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from napari_autostructn2v.engine.devices import Precision
 from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.training.augment import Symmetry, move
-from napari_autostructn2v.engine.training.objectives import Masking
+from napari_autostructn2v.engine.training.objectives import (
+    Batch,
+    Loss,
+    Objective,
+    mean_squared_error,
+)
 from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import FEWEST, Length, Plan, Plateau
 
@@ -54,38 +59,33 @@ class Task:
     network: UNet
     pool: Pool
     validation: Pool
-    masking: Masking
+    objective: Objective
     stage: Stage
     training: Training
     symmetries: Sequence[Symmetry]
     precision: Precision
     device: torch.device
+    loss_function: Loss = mean_squared_error
     continued: bool = False
     ema: UNet = field(init=False)
 
     def __post_init__(self) -> None:
         self.ema = copy.deepcopy(self.network)
+        self._choices = torch.tensor(self.symmetries, device=self.device)
 
-    def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """A batch: network input, target and weight, each (count, h, w)."""
-        patches = pool.batch(count, generator)
-        valid = ~patches.isnan()
-        target = patches.nan_to_num(0.0)
-        hidden = self.masking.draw(count, pool.shape, generator)
-        weight = (self.masking.loss_mask(hidden) & valid).to(target.dtype)
-        inputs = self.masking.replace(target, hidden, generator)
+    def draw(self, pool: Pool, count: int, generator: torch.Generator) -> Batch:
+        batch = self.objective.batch(pool.batch(count, generator)[:, None], generator)
         pick = torch.randint(
             len(self.symmetries), (count,), generator=generator, device=self.device
         )
-        choice = torch.tensor(self.symmetries, device=self.device)[pick]
-        return tuple(move(part, choice) for part in (inputs, target, weight))
+        choice = self._choices[pick]
+        return Batch(*(move(part, choice) for part in batch))
 
     def loss(self, inputs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Mean squared error over the pixels that count."""
         image = inputs[:, None].contiguous(memory_format=torch.channels_last)
         with self._autocast():
             output = self.network(image)
-        return _error(output[:, 0].float(), target, weight)
+        return self.loss_function(output[:, 0].float(), target, weight)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "float32":
@@ -199,20 +199,16 @@ def validate(task: Task, network: UNet) -> float:
 
 def _loss_of_the_mean(task: Task) -> float:
     """What `validate` would give for a network that gives the mean of the data everywhere."""
-    losses = [_error(0 * target, target, weight) for _, target, weight in _held_batches(task)]
+    losses = [
+        task.loss_function(0 * target, target, weight) for _, target, weight in _held_batches(task)
+    ]
     return float(torch.stack(losses).mean())
 
 
-def _held_batches(task: Task) -> Iterator[tuple[Tensor, ...]]:
+def _held_batches(task: Task) -> Iterator[Batch]:
     generator = torch.Generator(task.device).manual_seed(0)
     for _ in range(_VALIDATION_BATCHES):
         yield task.draw(task.validation, task.stage.batch_size, generator)
-
-
-def _error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error over the pixels that count."""
-    mean: Tensor = ((output - target) ** 2 * weight).sum() / weight.sum().clamp_min(1)
-    return mean
 
 
 def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:

@@ -1,21 +1,24 @@
-"""Hides pixels from the network, and says which of them may be learned from.
+"""What a network is trained to do: which pixels of a patch it sees, predicts and is judged by.
 
-A pixel counts in the loss only if its whole neighbourhood, the mask centred on it, is hidden;
-so no hidden pixel's noise can be told from a correlated neighbour (structN2V, Broaddus et al.
-2020; a single pixel is Noise2Void, Krull et al. 2019). All work is on whole batches, on the
-device, with masks drawn afresh at every step.
+`BlindSpots` hides pixels. A pixel counts in the loss only if its whole neighbourhood, the mask
+centred on it, is hidden, so that the network can't predict its noise from a correlated neighbour
+(structN2V, Broaddus et al. 2020; a single pixel is Noise2Void, Krull et al. 2019). Masks are drawn
+afresh at every step, for the whole batch at once and on the device.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_autostructn2v.engine.config import Replacement
+from napari_autostructn2v.engine.config import Replacement, Stage
+from napari_autostructn2v.engine.types import Array
 
 _UNIFORM_RADIUS = 5  # px; n2v's neighbourhood for `uniform`
 _MEDIAN_RADIUS = 2  # px; N2V2's
@@ -23,9 +26,49 @@ _DRAWS = 3
 _NOISE_RANGE = 2.0  # standard deviations; structN2V's
 
 
+class Batch(NamedTuple):
+    """What a step computes with, each (B, H, W); `weight` is 0 where the loss looks away."""
+
+    input: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class Objective(Protocol):
+    """Makes batches of patches.
+
+    Attributes
+    ----------
+    views
+        How many aligned images a patch carries.
+    pattern
+        (h, w), odd sides. Of the flips and rotations of `augmentation` = "symmetric", those are
+        used that leave it as it is.
+    """
+
+    @property
+    def views(self) -> int: ...
+    @property
+    def pattern(self) -> Array: ...
+    def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
+        """Make a batch of (B, views, H, W) normalised patches; NaN where there is no data."""
+        ...
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # prediction, target, weight -> scalar
+
+
+def mean_squared_error(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    mean: Tensor = ((prediction - target) ** 2 * weight).sum() / weight.sum().clamp_min(1)
+    return mean
+
+
+LOSSES: dict[str, Loss] = {"mse": mean_squared_error}
+
+
 @dataclass(frozen=True, eq=False)
-class Masking:
-    """How a batch of patches is hidden.
+class BlindSpots:
+    """Hides the mask around random pixels, whose values the network must predict.
 
     Attributes
     ----------
@@ -43,6 +86,26 @@ class Masking:
     mask: Tensor
     percentage: float
     replacement: Replacement
+    views: int = 1
+    _placements: dict[tuple[int, int], _Placement] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, mask: Array, stage: Stage, device: torch.device) -> BlindSpots:
+        """Hide a (h, w) mask of 0 and 1 as a stage says."""
+        hidden = torch.from_numpy(mask.astype(bool)).to(device)
+        return cls(hidden, stage.mask_percentage, stage.replacement)
+
+    @property
+    def pattern(self) -> Array:
+        return self.mask.cpu().numpy()
+
+    def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
+        patches = views[:, 0]
+        valid = ~patches.isnan()
+        target = patches.nan_to_num(0.0)
+        hidden = self.draw(len(patches), (patches.shape[1], patches.shape[2]), generator)
+        weight = (self.loss_mask(hidden) & valid).to(target.dtype)
+        return Batch(self.replace(target, hidden, generator), target, weight)
 
     def draw(self, batch: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Draw what is hidden: (batch, H, W) bool.
@@ -50,14 +113,11 @@ class Masking:
         Patterns are placed at stratified centres; where their overlap leaves the share of hidden
         pixels short, single pixels are added, so that the percentage is met on average.
         """
-        target = self.percentage / 100
-        offsets = self._offsets(shape)
-        covered = _mean_coverage(offsets, shape)
-        count = max(1, int(target / covered))
-        hidden = _place(_centres(batch, count, shape, generator, offsets.device), offsets, shape)
+        placement = self._placement(shape)
+        hidden = placement.place(placement.centres(batch, generator))
         share = hidden.float().mean((1, 2), keepdim=True)
-        extra = ((target - share) / (1 - share).clamp_min(1e-6)).clamp(0, 1)
-        return hidden | (_rand((batch, *shape), generator, offsets.device) < extra)
+        extra = ((self.percentage / 100 - share) / (1 - share).clamp_min(1e-6)).clamp(0, 1)
+        return hidden | (_rand((batch, *shape), generator, hidden.device) < extra)
 
     def loss_mask(self, hidden: Tensor) -> Tensor:
         """Pixels whose whole neighbourhood is hidden: (batch, H, W) bool.
@@ -65,12 +125,11 @@ class Masking:
         What lies outside the patch is not seen by the network, so it counts as hidden.
         """
         height, width = hidden.shape[-2:]
-        offsets = self._offsets((height, width))
-        reach = int(offsets.abs().max())
-        padded = F.pad(hidden, (reach,) * 4, value=True)
+        placement = self._placement((height, width))
+        padded = F.pad(hidden, (placement.reach,) * 4, value=True)
         result = hidden
-        for dy, dx in offsets.tolist():
-            y, x = reach + dy, reach + dx
+        for dy, dx in placement.lags:
+            y, x = placement.reach + dy, placement.reach + dx
             result = result & padded[:, y : y + height, x : x + width]
         return result
 
@@ -93,12 +152,10 @@ class Masking:
                 value = _visible_median(patches, ~hidden, max(_MEDIAN_RADIUS, self._radius()))
         return torch.where(hidden, value, patches)
 
-    def _offsets(self, shape: tuple[int, int]) -> Tensor:
-        """(K, 2) lags of the mask; those longer than the patch are never both inside it."""
-        half = torch.tensor(self.mask.shape, device=self.mask.device) // 2
-        offsets = self.mask.nonzero() - half
-        inside = offsets.abs() < torch.tensor(shape, device=self.mask.device)
-        return offsets[inside.all(1)]
+    def _placement(self, shape: tuple[int, int]) -> _Placement:
+        if shape not in self._placements:
+            self._placements[shape] = _Placement.of(self.mask, self.percentage / 100, shape)
+        return self._placements[shape]
 
     def _radius(self) -> int:
         """A window of this radius around a hidden pixel sees past the mask's short side."""
@@ -109,45 +166,75 @@ def _rand(shape: tuple[int, ...], generator: torch.Generator, device: torch.devi
     return torch.rand(shape, generator=generator, device=device)
 
 
-def _mean_coverage(offsets: Tensor, shape: tuple[int, int]) -> float:
-    """Mean share of a patch that one pattern at a random centre covers."""
-    size = torch.tensor(shape, device=offsets.device)
-    return float(((size - offsets.abs()).prod(1) / size.prod() ** 2).sum())
+@dataclass(frozen=True, eq=False)
+class _Placement:
+    """Where copies of a mask go in patches of one shape.
 
+    Made once, since reading numbers back from a GPU at each step would stall it.
 
-def _centres(
-    batch: int, count: int, shape: tuple[int, int], generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Stratified random centres: (batch, count, 2). One falls into each cell of a jittered grid.
-
-    The patch is cut into `count` cells of equal area, as nearly square as the count allows.
+    Attributes
+    ----------
+    lags, offsets
+        The mask's lags from its centre, as numbers and as a (K, 2) tensor. Those longer than the
+        patch, which never lie in it together with their centre, are left out.
+    reach
+        The longest of them, in pixels.
+    row, column, columns
+        The cell of each copy in a jittered grid, and how many cells its row has.
     """
-    height, width = shape
-    rows = min(max(1, round(math.sqrt(count * height / width))), count)
-    per_row = torch.full((rows,), count // rows, device=device)
-    per_row[: count % rows] += 1
-    row = torch.repeat_interleave(torch.arange(rows, device=device), per_row)
-    first = torch.cumsum(per_row, 0) - per_row
-    column = torch.arange(count, device=device) - first[row]
-    jitter = _rand((batch, count, 2), generator, device)
-    # A random cyclic shift, so that no cell border is always a border.
-    shift = _rand((batch, 1, 2), generator, device)
-    y = ((row + jitter[..., 0]) / rows + shift[..., 0]) % 1
-    x = ((column + jitter[..., 1]) / per_row[row] + shift[..., 1]) % 1
-    centres = torch.stack([y * height, x * width], -1).long()
-    return centres.clamp_max(torch.tensor([height - 1, width - 1], device=device))
 
+    shape: tuple[int, int]
+    lags: list[tuple[int, int]]
+    offsets: Tensor
+    reach: int
+    rows: int
+    row: Tensor
+    column: Tensor
+    columns: Tensor
+    corner: Tensor
 
-def _place(centres: Tensor, offsets: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The union of the pattern at all centres: (batch, H, W) bool."""
-    batch = len(centres)
-    height, width = shape
-    points = (centres[:, :, None] + offsets).flatten(1, 2)
-    inside = (points >= 0).all(-1) & (points < torch.tensor(shape, device=points.device)).all(-1)
-    flat = torch.where(inside, points[..., 0] * width + points[..., 1], height * width)
-    hidden = torch.zeros(batch, height * width + 1, dtype=torch.bool, device=points.device)
-    hidden.scatter_(1, flat, True)
-    return hidden[:, :-1].view(batch, height, width)
+    @classmethod
+    def of(cls, mask: Tensor, share: float, shape: tuple[int, int]) -> _Placement:
+        """Place as many copies as hide a share of the patch if they don't overlap."""
+        height, width = shape
+        offsets = mask.cpu().nonzero() - torch.tensor(mask.shape) // 2
+        offsets = offsets[(offsets.abs() < torch.tensor(shape)).all(1)]
+        size = torch.tensor(shape)
+        covered = float(((size - offsets.abs()).prod(1) / size.prod() ** 2).sum())
+        count = max(1, int(share / covered))
+        # `count` cells of equal area, as nearly square as the count allows
+        rows = min(max(1, round(math.sqrt(count * height / width))), count)
+        per_row = torch.full((rows,), count // rows)
+        per_row[: count % rows] += 1
+        row = torch.repeat_interleave(torch.arange(rows), per_row)
+        column = torch.arange(count) - (torch.cumsum(per_row, 0) - per_row)[row]
+        corner = torch.tensor([height - 1, width - 1])
+        return cls(
+            shape, [(y, x) for y, x in offsets.tolist()], offsets.to(mask.device),
+            int(offsets.abs().max()), rows,
+            *(part.to(mask.device) for part in (row, column, per_row[row], corner)),
+        )  # fmt: skip
+
+    def centres(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Stratified random centres, one in each cell: (batch, count, 2)."""
+        height, width = self.shape
+        jitter = _rand((batch, len(self.row), 2), generator, self.row.device)
+        # A random cyclic shift, so that no cell border is always a border.
+        shift = _rand((batch, 1, 2), generator, self.row.device)
+        y = ((self.row + jitter[..., 0]) / self.rows + shift[..., 0]) % 1
+        x = ((self.column + jitter[..., 1]) / self.columns + shift[..., 1]) % 1
+        return torch.stack([y * height, x * width], -1).long().minimum(self.corner)
+
+    def place(self, centres: Tensor) -> Tensor:
+        """The union of the mask at all centres: (batch, H, W) bool."""
+        batch = len(centres)
+        height, width = self.shape
+        points = (centres[:, :, None] + self.offsets).flatten(1, 2)
+        inside = ((points >= 0) & (points <= self.corner)).all(-1)
+        flat = torch.where(inside, points[..., 0] * width + points[..., 1], height * width)
+        hidden = torch.zeros(batch, height * width + 1, dtype=torch.bool, device=points.device)
+        hidden.scatter_(1, flat, True)
+        return hidden[:, :-1].view(batch, height, width)
 
 
 def _visible_mean(patches: Tensor, visible: Tensor, radius: int) -> Tensor:

@@ -96,7 +96,8 @@ class Pool:
             )
         arrays = [block.pixels for block in blocks]
         sizes = np.array([array.size for array in arrays])
-        self._start = torch.as_tensor(np.cumsum(sizes) - sizes, device=device)
+        self._starts = np.cumsum(sizes) - sizes
+        self._start = torch.as_tensor(self._starts, device=device)
         self._width = torch.tensor([a.shape[1] for a in arrays], device=device)
         self._data = torch.from_numpy(np.concatenate([a.ravel() for a in arrays])).to(device)
         self._shapes = [array.shape for array in arrays]
@@ -138,7 +139,7 @@ class Pool:
         block = self._next.result()
         slot = next(self._turn)
         if block.patches and block.pixels.shape == self._shapes[slot]:
-            start = int(self._start[slot])
+            start = int(self._starts[slot])
             self._data[start : start + block.pixels.size] = torch.from_numpy(
                 block.pixels.ravel()
             ).to(self._data.device)

@@ -3,51 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.model.model import ChannelModel, TrainedModel
+from napari_autostructn2v.engine.training.learned import Learned
+from napari_autostructn2v.engine.training.plan import plan
 
-History = dict[StageName, dict[str, Any]]
+
+@dataclass(frozen=True, eq=False)
+class InitFrom:
+    """The model that a run starts from, and what of it is taken.
+
+    Attributes
+    ----------
+    stages
+        Those that are taken.
+    normalisation
+        Whether grey values are divided by the model's, which its weights are used to, or by the
+        images' own.
+    strict
+        Whether a stage to be trained whose network the config wants to be another one is refused;
+        otherwise it starts from random weights.
+    """
+
+    model: TrainedModel
+    stages: tuple[StageName, ...] = tuple(STAGE_TITLES)
+    normalisation: Literal["model", "own"] = "model"
+    strict: bool = False
+
+    @property
+    def taken(self) -> TrainedModel:
+        """The model with these stages alone.
+
+        Raises
+        ------
+        InputError
+            If it has networks, but none of these stages.
+        """
+        model = self.model
+        if model.units and not any(stage in model.stages for stage in self.stages):
+            wanted = " or ".join(STAGE_TITLES[stage] for stage in self.stages)
+            raise InputError(f"the model to start from has no {wanted}")
+        return replace(model, units=tuple(_only(unit, self.stages) for unit in model.units))
 
 
-def stage1_alone(model: TrainedModel, path: Path) -> TrainedModel:
-    """What there is of Stage 1 in a model, read from a file, as a start.
+def take_over(start: InitFrom | None, config: Config, channel: int | None) -> Learned:
+    """Return what a network starts from: that of its channel, or the one that all share.
 
     Raises
     ------
     InputError
-        If it has no Stage 1.
+        If a stage to be trained has another network than the config, and the start is strict.
     """
-    if "stage1" not in model.stages:
-        raise InputError(f"model {path} has no Stage 1 to take")
-    return replace(model, units=tuple(_only(unit, ["stage1"]) for unit in model.units))
-
-
-def take_over(
-    start: TrainedModel | None, config: Config, channel: int | None
-) -> tuple[ChannelModel, History]:
-    """What a network begins from: the unit of its channel, or the one that all share.
-
-    A stage that `config` would train with another network is left out. The history has the
-    start's record of each stage that is not.
-    """
-    unit = replace(_unit(start, channel), channel=channel)
-    usable = [
-        stage
-        for stage, network in unit.networks.items()
-        if not config.trains(stage) or network.options == config.stage(stage).network
+    model = start.taken if start else None
+    unit = replace(_unit(model, channel), channel=channel)
+    trained = {stage.name: stage.settings for stage in plan(config)}
+    other = [
+        name
+        for name, network in unit.networks.items()
+        if name in trained and network.options != trained[name].network
     ]
-    records = start.provenance.get("stages", []) if start else []
+    if other and start and start.strict:
+        titles = " and ".join(STAGE_TITLES[name] for name in other)
+        raise InputError(
+            f"the model to start from has another network in {titles} than the config; take its "
+            "network settings, or start without it"
+        )
+    unit = _only(unit, [name for name in unit.networks if name not in other])
+    records = model.provenance.get("stages", []) if model else []
     history = {
         record["name"]: record
         for record in records
-        if record["name"] in usable and record.get("channel") in (None, channel)
+        if record["name"] in unit.networks and record.get("channel") in (None, channel)
     }
-    return _only(unit, usable), history
+    return Learned(unit, history)
 
 
 def _unit(start: TrainedModel | None, channel: int | None) -> ChannelModel:
@@ -61,7 +94,8 @@ def _only(unit: ChannelModel, stages: Iterable[StageName]) -> ChannelModel:
 
 def kept_config(config: Config, start: TrainedModel | None) -> Config:
     """The config of the resulting model: stages that are kept were trained with the start's."""
+    trained = [stage.name for stage in plan(config)]
     kept: dict[str, Any] = {
-        stage: start.config.stage(stage) for stage in STAGES if start and not config.trains(stage)
+        stage: start.config.stage(stage) for stage in STAGE_TITLES if start and stage not in trained
     }
     return config.model_copy(update=kept)

@@ -1,0 +1,121 @@
+"""What the training of a network is given, and what it has learned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.devices import Runtime
+from napari_autostructn2v.engine.labels import STAGE_TITLES
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
+from napari_autostructn2v.engine.model.model import ChannelModel
+from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.training.preview import Previewer
+from napari_autostructn2v.engine.types import Array
+
+Record = Mapping[str, Any]  # name, steps, seconds, loss, threads and, of several, channel
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What the training of one network works on.
+
+    Attributes
+    ----------
+    channel
+        The channel it is for; None for all.
+    networks, waiting
+        How many networks share the budget, and how many of them come after this one.
+    same_structure
+        Whether the mask settings are those of the model the run starts from: its mask is kept.
+    """
+
+    config: Config
+    sources: Sequence[Source]
+    channel: int | None
+    normalisation: Normalisation
+    runtime: Runtime
+    networks: int
+    waiting: int
+    same_structure: bool
+    previewer: Previewer | None
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What is known of one network.
+
+    Attributes
+    ----------
+    unit
+        The networks of its stages; at first those of the model that the run starts from.
+    history
+        The record of each stage in `unit`, with the steps and seconds of earlier runs added.
+    report
+        The record of each stage trained in this run.
+    quality
+        What the networks were judged to be worth, as plain values.
+    stopped
+        Whether the user ended the training early.
+    error
+        What ended it, if something failed; what was learned before is kept.
+    """
+
+    unit: ChannelModel
+    history: Mapping[StageName, Record] = field(default_factory=dict)
+    report: tuple[Record, ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+    error: Exception | None = None
+
+    @property
+    def stages(self) -> list[StageName]:
+        """The stages there are networks of, in order."""
+        return [stage for stage in STAGE_TITLES if stage in self.unit.networks]
+
+    def before(self, stage: StageName) -> list[StageName]:
+        """The stages before this one that there are networks of, in order."""
+        order = list(STAGE_TITLES)
+        return [name for name in self.stages if order.index(name) < order.index(stage)]
+
+    def with_network(
+        self, stage: StageName, network: UNet, record: Record, finished: bool
+    ) -> Learned:
+        """Add a trained network.
+
+        Until it is judged, an unfinished network is worth less than those of earlier stages.
+        """
+        earlier = self.history.get(stage)
+        before = self.before(stage)
+        recommended = before[-1] if before and not finished and earlier is None else None
+        networks = {**self.unit.networks, stage: network}
+        total = dict(record)
+        if earlier is not None:
+            total["steps"] += earlier["steps"]
+            total["seconds"] = round(total["seconds"] + earlier["seconds"], 3)
+        return replace(
+            self,
+            unit=replace(self.unit, networks=networks, recommended=recommended),
+            history={**self.history, stage: total},
+            report=(*self.report, record),
+        )
+
+    def with_noise(self, analysis: NoiseAnalysis, mask: Array, channel: int | None) -> Learned:
+        """Record the noise and the mask; networks trained for another mask are dropped."""
+        kept = self if np.array_equal(mask, self.unit.mask) else self.upto_mask()
+        noise, name = analysis.noise, analysis.verdict.name
+        unit = ChannelModel(kept.unit.networks, mask, noise.rho, noise.sigma, name, channel=channel)
+        return replace(kept, unit=unit)
+
+    def upto_mask(self) -> Learned:
+        """Leave out the stages that depend on the structural mask."""
+        stages = self.before("stage2")
+        networks = {stage: self.unit.networks[stage] for stage in stages}
+        history = {stage: record for stage, record in self.history.items() if stage in stages}
+        return replace(self, unit=replace(self.unit, networks=networks), history=history)

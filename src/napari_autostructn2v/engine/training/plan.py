@@ -1,0 +1,95 @@
+"""The stages of a training as data: what each is trained to do, how long, from what weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_autostructn2v.engine.config import Budget, Config, Stage, StageName
+from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
+from napari_autostructn2v.engine.training.objectives import BlindSpots, Objective
+from napari_autostructn2v.engine.types import Array
+
+# Makes the objective of a stage from the noise, the structural mask and the device.
+MakeObjective = Callable[[NoiseAnalysis, Array, torch.device], Objective]
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of one network.
+
+    Attributes
+    ----------
+    settings
+        Its network, patches and optimiser.
+    structural
+        Whether it needs the structural mask, by which it is then checked halfway.
+    loss
+        A key of `LOSSES`.
+    share
+        Its part of the network's budget.
+    init
+        The earlier stage whose weights it starts from where shapes match; None: random ones.
+    """
+
+    name: StageName
+    settings: Stage
+    objective: MakeObjective
+    structural: bool = False
+    loss: str = "mse"
+    share: float = 1.0
+    init: StageName | None = None
+
+
+def plan(config: Config, second: bool = True) -> tuple[StagePlan, ...]:
+    """Plan what a config asks for; without a `second`, Stage 1 gets the whole budget."""
+    share = config.training.stage1_share if config.run_stage2 and second else 1.0
+    stages = []
+    if trains_stage1(config):
+        stages.append(StagePlan("stage1", config.stage1, _hides_square(config.stage1), share=share))
+    if config.run_stage2:
+        stages.append(
+            StagePlan(
+                "stage2",
+                config.stage2,
+                _hides_mask(config.stage2),
+                structural=True,
+                share=1 - share if stages else 1.0,
+                init="stage1" if config.training.warm_start else None,
+            )
+        )
+    return tuple(stages)
+
+
+def trains_stage1(config: Config) -> bool:
+    """Whether a run trains Stage 1; otherwise it takes it from a model, or goes without."""
+    return config.run_stage1 and config.stage1_model is None
+
+
+def _hides_square(settings: Stage) -> MakeObjective:
+    square = np.ones((settings.mask_center_size,) * 2, np.uint8)
+    return lambda _analysis, _mask, device: BlindSpots.of(square, settings, device)
+
+
+def _hides_mask(settings: Stage) -> MakeObjective:
+    return lambda _analysis, mask, device: BlindSpots.of(mask, settings, device)
+
+
+def share_of_work(stages: Sequence[StagePlan], stage: StagePlan, budget: Budget) -> float:
+    """Roughly the share of the time that a stage takes where the budget is not a time."""
+    work = {one.name: _work(one, budget) for one in stages if one.share}
+    return work[stage.name] / sum(work.values())
+
+
+def _work(stage: StagePlan, budget: Budget) -> float:
+    """The pixels a stage learns from, times the width of its network."""
+    settings = stage.settings
+    steps = {
+        "steps": stage.share,
+        "epochs": math.ceil(settings.patches_per_image / settings.batch_size),
+    }.get(budget.unit, 1.0)
+    return steps * settings.batch_size * settings.patch_size**2 * settings.network.features
