@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_autostructn2v.engine.config import StageName
 
+# Every stage in order: models, reports, the card and the dock follow it.
 STAGE_TITLES: dict[StageName, str] = {"stage1": "Stage 1", "stage2": "Stage 2"}
 _UNITS = {"db": "dB", "percent": "%"}
 
@@ -70,6 +71,12 @@ def _figure(key: str, figures: Mapping[str, Any]) -> tuple[str, str] | None:
     span = "" if lowest == highest else f"{lowest} to {highest}"
     sign = "+" if unit == "db" else ""
     return f"{value:{sign}.{digits}f} {_UNITS.get(unit, '')}".rstrip(), span
+
+
+def stages_until(stage: StageName) -> list[StageName]:
+    """Return the stages up to this one, in order."""
+    stages = list(STAGE_TITLES)
+    return stages[: stages.index(stage) + 1]
 
 
 def mask_words(mask: npt.NDArray[Any]) -> str:

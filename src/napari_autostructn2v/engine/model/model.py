@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from napari_autostructn2v.engine.config import STAGES, Config, Result, StageName
+from napari_autostructn2v.engine.config import Config, Result, StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.labels import STAGE_TITLES, stages_until
 from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model import archive
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -42,12 +43,12 @@ class ChannelModel:
         """The stage whose result is this channel's: the recommended one, or else the last."""
         if self.recommended is not None and self.recommended in self.networks:
             return self.recommended
-        return next(stage for stage in reversed(STAGES) if stage in self.networks)
+        return next(stage for stage in reversed(STAGE_TITLES) if stage in self.networks)
 
     def network(self, stage: StageName) -> UNet:
         """The network of a stage, or of the last stage before it that was trained."""
-        upto = STAGES[: STAGES.index(stage) + 1]
-        return next(self.networks[name] for name in reversed(upto) if name in self.networks)
+        upto = reversed(stages_until(stage))
+        return next(self.networks[name] for name in upto if name in self.networks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class TrainedModel(ABC):
     @property
     def stages(self) -> tuple[StageName, ...]:
         """The stages any channel has, in order."""
-        return tuple(s for s in STAGES if any(s in unit.networks for unit in self.units))
+        return tuple(s for s in STAGE_TITLES if any(s in unit.networks for unit in self.units))
 
     @property
     def best(self) -> StageName:
@@ -90,7 +91,7 @@ class TrainedModel(ABC):
 
         What is written under this name has of each channel its own best stage.
         """
-        return max((unit.best for unit in self.units), key=STAGES.index)
+        return max((unit.best for unit in self.units), key=list(STAGE_TITLES).index)
 
     def result(self, wanted: str) -> StageName:
         """The stage that "recommended" or a stage's own name stands for.
@@ -202,7 +203,7 @@ class TrainedModel(ABC):
 
 def _unit(file: archive.Contents, index: int) -> ChannelModel:
     networks: dict[StageName, UNet] = {}
-    for stage in STAGES:
+    for stage in STAGE_TITLES:
         prefix = f"{index}.{stage}."
         weights = file.weights.items()
         state = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.files import beside, write_json, write_tiff
 from napari_autostructn2v.engine.data.outputs import check_outputs
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.split import split
+from napari_autostructn2v.engine.labels import STAGE_TITLES, stages_until
 from napari_autostructn2v.engine.model.model import TrainedModel
 
 
@@ -40,7 +41,7 @@ class Experiment:
             self.config = config.model_copy(update={"tensorboard": folder})
         self.stage_results: Mapping[StageName, Sequence[Path]] = {
             stage: [self._part(stage, "results") / path.name for path in outputs]
-            for stage in STAGES
+            for stage in STAGE_TITLES
         }
         self._outputs, self._sources = outputs, sources
         self._rho: npt.NDArray[Any] | None = None
@@ -62,7 +63,7 @@ class Experiment:
     def finish(self, model: TrainedModel, report: Mapping[str, Any]) -> None:
         """Save each stage's model, the report and a copy of the results."""
         for stage in model.stages:
-            upto = STAGES[: STAGES.index(stage) + 1]
+            upto = stages_until(stage)
             units = tuple(
                 replace(unit, networks={k: v for k, v in unit.networks.items() if k in upto})
                 for unit in model.units
@@ -80,7 +81,7 @@ class Experiment:
         if self._begun:
             return
         self._begun = True
-        for stage in STAGES:
+        for stage in STAGE_TITLES:
             for part in ("model", "logs", "results"):
                 self._part(stage, part).mkdir(parents=True, exist_ok=True)
         (self.folder / "final_results").mkdir(exist_ok=True)

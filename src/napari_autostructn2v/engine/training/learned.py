@@ -12,7 +12,7 @@ from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.devices import Runtime
-from napari_autostructn2v.engine.labels import STAGE_TITLES
+from napari_autostructn2v.engine.labels import STAGE_TITLES, stages_until
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -81,8 +81,7 @@ class Learned:
 
     def before(self, stage: StageName) -> list[StageName]:
         """The stages before this one that there are networks of, in order."""
-        order = list(STAGE_TITLES)
-        return [name for name in self.stages if order.index(name) < order.index(stage)]
+        return [name for name in stages_until(stage)[:-1] if name in self.unit.networks]
 
     def with_network(
         self, stage: StageName, network: UNet, record: Record, finished: bool

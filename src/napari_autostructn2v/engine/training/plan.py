@@ -79,14 +79,16 @@ def _hides_mask(settings: Stage) -> MakeObjective:
     return lambda _analysis, mask, device: BlindSpots.of(mask, settings, device)
 
 
-def share_of_work(stages: Sequence[StagePlan], stage: StagePlan, budget: Budget) -> float:
-    """Roughly the share of the time that a stage takes where the budget is not a time."""
-    work = {one.name: _work(one, budget) for one in stages if one.share}
-    return work[stage.name] / sum(work.values())
+def shares_of_time(stages: Sequence[StagePlan], budget: Budget) -> dict[StageName, float]:
+    """Estimate the share of the time that each stage takes."""
+    if budget.unit == "seconds":
+        return {stage.name: stage.share for stage in stages}
+    work = {stage.name: _work(stage, budget) if stage.share else 0.0 for stage in stages}
+    return {name: one / sum(work.values()) for name, one in work.items()}
 
 
 def _work(stage: StagePlan, budget: Budget) -> float:
-    """The pixels a stage learns from, times the width of its network."""
+    """Multiply the pixels that a stage learns from by the width of its network."""
     settings = stage.settings
     steps = {
         "steps": stage.share,

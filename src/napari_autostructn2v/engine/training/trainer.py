@@ -32,7 +32,7 @@ from napari_autostructn2v.engine.training.loop import (
     train,
 )
 from napari_autostructn2v.engine.training.objectives import LOSSES
-from napari_autostructn2v.engine.training.plan import StagePlan, share_of_work
+from napari_autostructn2v.engine.training.plan import StagePlan, shares_of_time
 from napari_autostructn2v.engine.training.pool import Pool, validation_pool
 from napari_autostructn2v.engine.training.schedule import Length
 from napari_autostructn2v.engine.training.tensorboard import Board
@@ -190,16 +190,12 @@ def _seconds_left(
     length: Length,
 ) -> float:
     """Estimate the time to the end of all stages of all networks, at the pace so far."""
-    if length.seconds is None:
-        left = (step.total - step.step) * elapsed / step.step
-        shares = {one.name: share_of_work(stages, one, inputs.config.budget) for one in stages}
-        own = shares[stage.name]
-    else:
+    left = (step.total - step.step) * elapsed / step.step
+    if length.seconds is not None:
         left = max(0.0, length.seconds - elapsed)
-        shares = {one.name: one.share for one in stages}
-        own = stage.share
-    network = (elapsed + left) / own  # all stages of it
+    shares = shares_of_time(stages, inputs.config.budget)
     names = list(shares)
+    network = (elapsed + left) / shares[stage.name]  # all stages of it
     later = sum(shares[name] for name in names[names.index(stage.name) + 1 :])
     return left + network * (later + inputs.waiting)
 
