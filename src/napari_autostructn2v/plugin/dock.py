@@ -17,9 +17,10 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QAbstractButton, QVBoxLayout, QWidget
 
-from napari_autostructn2v.engine.config import STAGES, Budget, Config
+from napari_autostructn2v.engine.config import Budget, Config
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Finished, Preview
+from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.panels.panels import Panels
 from napari_autostructn2v.plugin.panels.run_messages import RunMessages
@@ -128,7 +129,8 @@ class DenoiseDock(QWidget):
         place = self.canvas.watch(images[0], lambda: region.region)
         self._set_preview()
         planned = plan(config)
-        sink = self.canvas.sink(images, STAGES if planned.config.run_stage1 else STAGES[1:])
+        stages = tuple(STAGE_TITLES)
+        sink = self.canvas.sink(images, stages if planned.config.run_stage1 else stages[1:])
         self._follow(self.session.train(planned, chosen, sink, place), trains=True)
 
     def _analyse(self) -> None:

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_autostructn2v.engine.config import STAGES, StageName
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.labels import STAGE_TITLES, QualityRow, quality_rows
 
 _RECOMMENDED = "\N{BLACK STAR}"
@@ -79,7 +79,7 @@ class QualityCard(QWidget):
         self._colour_sign()
         rows = quality_rows(quality)
         if rows:
-            stages = [stage for stage in STAGES if stage in quality["stages"]]
+            stages = [stage for stage in STAGE_TITLES if stage in quality["stages"]]
             self._fill(stages, rows, quality.get("recommended"))
         self.setVisible(bool(sentence or rows))
 

@@ -44,7 +44,6 @@ _SIGN: dict[State, str] = {
     "failed": "\N{MULTIPLICATION SIGN}",
     "not trained": "\N{EN DASH}",
 }
-_WAITING: States = dict.fromkeys(STAGE_TITLES, "waiting")
 _STEPS = 1000
 _INTERVAL = 0.5  # seconds between two updates while training: each redraws the window
 _ACTIVITY_MS = 1000
@@ -98,9 +97,9 @@ def states_after(states: States, event: Event) -> States:
     """Follow what becomes of each stage's training; empty in a run that trains nothing."""
     match event:
         case NoiseMeasured():
-            return _WAITING | states
+            return _waiting() | states
         case Progress():
-            states = _WAITING | states | {event.stage: "running"}
+            states = _waiting() | states | {event.stage: "running"}
             if event.stage == "stage2" and states["stage1"] == "waiting":  # it is kept as it was
                 states["stage1"] = "not trained"
             return states
@@ -111,6 +110,10 @@ def states_after(states: States, event: Event) -> States:
         case Failed():
             return _end(states, running="failed")
     return states
+
+
+def _waiting() -> States:
+    return dict.fromkeys(STAGE_TITLES, "waiting")
 
 
 def _end(states: States, running: State) -> States:
@@ -133,7 +136,7 @@ class ProgressPanel(QWidget):
         self.stages = {stage: QLabel() for stage in STAGE_TITLES}
         self.text = QLabel("Ready")
         self.time = QLabel()
-        self.time.setToolTip("Time left for the training of both stages, then the time it all took")
+        self.time.setToolTip("Time left for the training of all stages, then the time it all took")
         self.bar = QProgressBar()
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)

@@ -103,7 +103,7 @@ class Run(QObject):
 
     def start(self) -> None:
         """Start the thread, known to napari, which asks before it closes on a running one."""
-        self._stop.worker = create_worker(_Job(self._work, self.title))
+        self._stop.worker = create_worker(_TitledWork(self._work, self.title))
         self._stop.worker.finished.connect(self._release)
         self._running = True
         _started.add(self)
@@ -185,7 +185,7 @@ class Run(QObject):
             self.event.emit(message)
 
 
-class _Job:
+class _TitledWork:
     """A function with a readable name: napari shows it when it asks before closing.
 
     napari keeps every worker in its list of tasks; the function, and the image it has worked on,
