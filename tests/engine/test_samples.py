@@ -119,6 +119,8 @@ def test_samples_hold_nothing_but_themselves() -> None:
     ((_, block),) = Samples.of([piece], most=2**20).blocks[0]
     assert block.shape == piece.shape != page.shape
     assert not np.shares_memory(block, page)
+    with pytest.raises(ValueError, match="read-only"):
+        block[0, 0] = 1
 
 
 def test_of_too_many_images_some_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

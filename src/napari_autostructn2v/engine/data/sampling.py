@@ -93,6 +93,7 @@ class Samples(View):
             with suppress(InputError):
                 # A copy: what is read may be a view of much more, such as a decoded page.
                 block = np.array(piece.source.stored(piece.plane, *slices(piece.region)))
+                block.setflags(write=False)
                 known.append((piece.region, block))
                 most -= block.size
         return cls(blocks)
