@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from magicgui.widgets import create_widget
 from qtpy.QtGui import QValidator
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -53,10 +54,8 @@ class Editor:
 def make_editor(field: Field) -> Editor:
     """Make the control that fits the type of a field."""
     kind = field.kind
-    if kind is bool:
-        return _check(field.label)
-    if get_origin(kind) is Literal:
-        return _choice(get_args(kind))
+    if kind is bool or get_origin(kind) is Literal:
+        return _simple(field)
     if kind is Path:
         return _path(folder=(field.info.description or "").startswith("Folder"))
     if kind is float or (kind is int and (field.bounds.high or 0) <= _INT_MAX):
@@ -65,25 +64,23 @@ def make_editor(field: Field) -> Editor:
     return _text(field.optional, _parser(kind))
 
 
-def _check(label: str) -> Editor:
-    box = QCheckBox(label)
-    return Editor(
-        box, box.isChecked, _silent(box, box.setChecked), _hears(box.toggled), titled=True
-    )
+def _simple(field: Field) -> Editor:
+    """Let magicgui make a tick or a choice from the type alone."""
+    is_tick = field.kind is bool
+    options: dict[str, Any] = {"text": field.label}
+    if not is_tick:
+        options = {"choices": [(str(v).replace("_", " "), v) for v in get_args(field.kind)]}
+    control = create_widget(annotation=field.kind, options=options)
+    box = control.native
+    if not is_tick:
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        tame(box)
 
+    def set_(value: Any) -> None:
+        with control.changed.blocked():
+            control.value = value
 
-def _choice(values: Sequence[Any]) -> Editor:
-    box = QComboBox()
-    for value in values:
-        box.addItem(str(value).replace("_", " "), value)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    tame(box)
-    return Editor(
-        box,
-        box.currentData,
-        _silent(box, lambda value: box.setCurrentIndex(box.findData(value))),
-        _hears(box.currentIndexChanged),
-    )
+    return Editor(box, lambda: control.value, set_, _hears(control.changed), titled=is_tick)
 
 
 def _number(kind: type, bounds: Bounds, unit: str, default: float | None) -> Editor:
