@@ -84,6 +84,7 @@ def _simple(field: Field) -> Editor:
 
 
 def _number(kind: type, bounds: Bounds, unit: str, default: float | None) -> Editor:
+    # magicgui's box for whole numbers shows no unit, and its other one makes 3e-7 a 0.
     box = _WholeBox(bounds) if kind is int else FloatBox(bounds, default or 0.0, unit)
     box.setSuffix(f" {unit}" if unit else "")
     tame(box)
