@@ -9,32 +9,43 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_autostructn2v.engine import events
+    from napari_autostructn2v.engine import events, synthetic
     from napari_autostructn2v.engine.config import Config
-    from napari_autostructn2v.engine.errors import InputError
-    from napari_autostructn2v.engine.pipeline import Model, denoise, run
+    from napari_autostructn2v.engine.data.opening import find_sources
+    from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, output_paths
+    from napari_autostructn2v.engine.data.source import as_source
+    from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
+    from napari_autostructn2v.engine.mask.analysis import analyse
+    from napari_autostructn2v.engine.pipeline import Model, apply, consume, denoise, run
 
     __version__: str
 
-__all__ = ["Config", "InputError", "Model", "__version__", "denoise", "events", "run"]
+__all__ = [
+    "ArraySink", "Config", "DenoisingWarning", "FileSink", "InputError", "Model", "__version__",
+    "analyse", "apply", "as_source", "consume", "denoise", "events", "find_sources",
+    "output_paths", "run", "synthetic",
+]  # fmt: skip
 
 _HOMES = {
-    "Config": "config",
-    "InputError": "errors",
-    "Model": "pipeline",
-    "denoise": "pipeline",
-    "run": "pipeline",
+    "config": ("Config",),
+    "data.opening": ("find_sources",),
+    "data.sink": ("ArraySink", "FileSink", "output_paths"),
+    "data.source": ("as_source",),
+    "errors": ("DenoisingWarning", "InputError"),
+    "mask.analysis": ("analyse",),
+    "pipeline": ("Model", "apply", "consume", "denoise", "run"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return metadata.version("napari-autostructn2v")
-    if name == "events":
-        return import_module("napari_autostructn2v.engine.events")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"napari_autostructn2v.engine.{_HOMES[name]}"), name)
+    if name in ("events", "synthetic"):
+        return import_module(f"napari_autostructn2v.engine.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"napari_autostructn2v.engine.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

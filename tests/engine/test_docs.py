@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import napari_autostructn2v
 from napari_autostructn2v.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,23 @@ def test_examples_name_options_that_exist(page):
             continue
         options = {name for parameter in commands[words[1]].params for name in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_need_only_the_public_names(page):
+    package = "napari_autostructn2v"
+    for body in code(page, "python"):
+        for node in ast.walk(ast.parse(body)):
+            if isinstance(node, ast.Import):
+                assert not [a.name for a in node.names if a.name.startswith(f"{package}.")]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package):
+                assert node.module == package
+                assert {alias.name for alias in node.names} <= set(napari_autostructn2v.__all__)
+
+
+def test_every_public_name_is_there():
+    for name in napari_autostructn2v.__all__:
+        assert getattr(napari_autostructn2v, name) is not None, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
