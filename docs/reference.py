@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """\
 # Configuration
 
-<!-- Written by docs/reference.py from config.py and original.py of the engine: edit those. -->
+<!-- Written by docs/reference.py from engine/config and engine/original.py: edit those. -->
 
 Every parameter of a run, with its default. None needs to be set. A configuration is given as
 
@@ -86,8 +86,8 @@ def _sections(model: type[BaseModel]) -> Iterator[str]:
     yield f"## {model.__name__}\n\n{_paragraphs(model)}\n\n{_table(model)}"
     seen = []
     for field in model.model_fields.values():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
+        kind = type(field.default)
+        if issubclass(kind, BaseModel) and kind not in seen:
             seen.append(kind)
             yield from _sections(kind)
 

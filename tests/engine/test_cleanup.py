@@ -14,7 +14,7 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine import lifecycle as guard
-from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.config import Config, UNetConfig
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.errors import first_line
 from napari_autostructn2v.engine.inference.predict import on_device
@@ -155,7 +155,7 @@ def test_the_devices_caches_are_emptied(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_a_model_computes_elsewhere_leaves_it_on_the_cpu() -> None:
-    network = UNet(Network(features=4))
+    network = UNet(UNetConfig(features=4))
     there = on_device(network, torch.device("meta"))
     assert next(there.parameters()).device.type == "meta"
     assert next(network.parameters()).device.type == "cpu"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine.config import STAGES, Config, StageName
+from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
@@ -42,7 +42,7 @@ def model() -> Model:
             verdict="along x",
             channel=channel,
         )
-        for channel, (stages, width) in enumerate(((STAGES, 3), (STAGES[:1], 5)))
+        for channel, (stages, width) in enumerate(((("stage1", "stage2"), 3), (("stage1",), 5)))
     ]
     return Model(CONFIG, Normalisation((100.0, 7.0), (20.0, 0.5)), tuple(units), {"seed": 4})
 

@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
@@ -38,7 +38,7 @@ PROVENANCE = {
 def model(**changes: Any) -> Model:
     torch.manual_seed(0)
     config = Config.parse({"stage1": SMALL, "stage2": SMALL})
-    networks = {stage: UNet(config.stage(stage).network) for stage in STAGES}
+    networks = {stage: UNet(settings.network) for stage, settings in config.stages.items()}
     unit = ChannelModel(networks, np.ones((1, 3), np.uint8), np.eye(5), 3.5, "along x", "stage1")
     values = {"provenance": PROVENANCE, "waves": (Wave(math.inf, 8.0, "rows", -1),)} | changes
     return Model(config, Normalisation((100.0,), (20.0,)), (unit,), **values)
@@ -205,14 +205,14 @@ def test_values_that_no_model_has(
 @pytest.mark.parametrize(
     "network", [{"features": 8}, {"depth": 2}, {"batch_norm": False}, {"top_skip": False}]
 )
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_another_network_than_the_weights_are_of(
     tmp_path: Path, members: dict[str, bytes], stage: str, network: Json
 ) -> None:
-    config = json.loads(members["config.json"])
-    config[stage]["network"] |= network
-    changed = members | {"config.json": json.dumps(config).encode()}
-    refuse(packed(tmp_path / "m.asn2v", changed), "not of the network that its config describes")
+    about = json.loads(members["model.json"])
+    about["units"][0]["networks"][stage] |= network
+    changed = members | {"model.json": json.dumps(about).encode()}
+    refuse(packed(tmp_path / "m.asn2v", changed), "not of the network that the file describes")
 
 
 @pytest.mark.parametrize(
@@ -250,12 +250,12 @@ def test_arrays_that_no_model_has(
 def test_a_network_is_not_built_before_its_weights_are_there(
     tmp_path: Path, members: dict[str, bytes]
 ) -> None:
-    config = json.loads(members["config.json"])
-    for stage in STAGES:
-        config[stage]["network"] |= {"features": 256, "depth": 5}  # 2 G weights
+    about = json.loads(members["model.json"])
+    for stage in ("stage1", "stage2"):
+        about["units"][0]["networks"][stage] |= {"features": 256, "depth": 5}  # 2 G weights
     header = {"0.stage1.head.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}}
     path = tmp_path / "m.asn2v"
-    changed = members | {"config.json": json.dumps(config).encode()}
+    changed = members | {"model.json": json.dumps(about).encode()}
     for weights in (members["weights.safetensors"], forged(4, header)):
         packed(path, changed | {"weights.safetensors": weights})
         refuse(path, "not of the network|not the size")

@@ -330,7 +330,7 @@ def test_the_crops_read_the_same_bounded_part_of_everything(tmp_path, monkeypatc
         )
     assert results["stage1"].shape == (32, 32)
     assert np.isfinite(results["stage1"]).all()
-    reach = done.model.units[0].network("stage1").reach
+    reach = done.model.units[0].network("stage1").footprint.halo
     assert counted.largest <= (32 + 2 * reach + 8) ** 2
 
 

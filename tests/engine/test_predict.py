@@ -12,7 +12,7 @@ import pytest
 import torch
 import zarr
 
-from napari_autostructn2v.engine.config import Network
+from napari_autostructn2v.engine.config import UNetConfig
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import as_source
 from napari_autostructn2v.engine.inference import predict as module
@@ -22,16 +22,16 @@ from napari_autostructn2v.engine.types import Box
 
 CPU = torch.device("cpu")
 NETWORKS = {
-    "plain": Network(features=4),
-    "deep": Network(features=4, depth=3),
-    "n2v2": Network(features=4, blur_pool=True, top_skip=False),
-    "batch norm": Network(features=4, batch_norm=True),
-    "residual": Network(features=4, residual=True, depth=1),
-    "checkpointed": Network(features=4, gradient_checkpointing=True),
+    "plain": UNetConfig(features=4),
+    "deep": UNetConfig(features=4, depth=3),
+    "n2v2": UNetConfig(features=4, blur_pool=True, top_skip=False),
+    "batch norm": UNetConfig(features=4, batch_norm=True),
+    "residual": UNetConfig(features=4, residual=True, depth=1),
+    "checkpointed": UNetConfig(features=4, gradient_checkpointing=True),
 }
 
 
-def network(options: Network) -> UNet:
+def network(options: UNetConfig) -> UNet:
     torch.manual_seed(0)
     made = UNet(options)
     for parameter in made.parameters():
@@ -83,15 +83,17 @@ def test_a_region_of_a_plane_is_cut_from_the_whole(name: str, region: Box) -> No
 @pytest.mark.parametrize("name", NETWORKS)
 def test_reach_is_the_receptive_field(name: str) -> None:
     net = network(NETWORKS[name])
-    size, middle = 6 * net.reach, 3 * net.reach
+    size, middle = 6 * net.footprint.halo, 3 * net.footprint.halo
     image = torch.zeros(1, 1, size, size, requires_grad=True)
     seen = 0
-    for shift in range(net.stride):  # the field depends on the pixel's place in the coarse grid
+    for shift in range(
+        net.footprint.stride
+    ):  # the field depends on the pixel's place in the coarse grid
         (gradient,) = torch.autograd.grad(net(image)[0, 0, middle + shift, middle + shift], image)
         rows = gradient[0, 0].abs().sum(1).nonzero()[:, 0]
         seen = max(seen, int((rows - middle - shift).abs().max()))
-    assert seen <= net.reach
-    assert net.reach - seen < 2 * net.stride  # and no wider than it need be
+    assert seen <= net.footprint.halo
+    assert net.footprint.halo - seen < 2 * net.footprint.stride  # and no wider than it need be
 
 
 def test_missing_pixels_stay_missing_and_spoil_nothing_else() -> None:
@@ -167,8 +169,8 @@ def side(net: UNet, free: float, monkeypatch: pytest.MonkeyPatch, **more: Any) -
 def test_tiles_are_worth_their_halo_where_memory_allows(
     depth: int, features: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = UNet(Network(depth=depth, features=features))
-    halo = 2 * net.reach
+    net = UNet(UNetConfig(depth=depth, features=features))
+    halo = 2 * net.footprint.halo
     for chunks in ((1, 1), (512, 512), (256, 256), (100, 100), (2048, 2048), (5, 1), (37, 41)):
         found = side(net, 64, monkeypatch, chunks=chunks)
         assert (found + halo) ** 2 < 2.75 * found**2
@@ -179,13 +181,13 @@ def test_tiles_are_worth_their_halo_where_memory_allows(
 @pytest.mark.parametrize("depth", [1, 2, 4, 5])
 @pytest.mark.parametrize("chunk", [64, 100, 256, 512, 1000, 1024, 2048])
 def test_tiles_keep_to_chunks(depth: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = side(UNet(Network(depth=depth)), 64, monkeypatch, chunks=(chunk, chunk))
-    assert found % UNet(Network(depth=depth)).stride == 0
+    found = side(UNet(UNetConfig(depth=depth)), 64, monkeypatch, chunks=(chunk, chunk))
+    assert found % UNet(UNetConfig(depth=depth)).footprint.stride == 0
     assert found % chunk == 0 or chunk % found == 0 or chunk % 2**depth
 
 
 def test_a_side_that_is_asked_for_is_taken() -> None:
-    assert module.tile_side(UNet(Network()), CPU, 48, (512, 512)) == 48
+    assert module.tile_side(UNet(UNetConfig()), CPU, 48, (512, 512)) == 48
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.config import Config, Network
+from napari_autostructn2v.engine.config import Config, UNetConfig
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
@@ -106,7 +106,7 @@ def previewer(ask: Callable[[], Place | None], size: tuple[int, int] = (40, 40))
 
 
 def network() -> UNet:
-    return UNet(Network(features=4, depth=1))
+    return UNet(UNetConfig(features=4, depth=1))
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.1, 3.0])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine.config import Config, Network, Stage, Training
+from napari_autostructn2v.engine.config import Config, Stage, Training, UNetConfig
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import as_source
@@ -27,7 +27,7 @@ from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import Length, Plan
 
 CPU = torch.device("cpu")
-STAGE = Stage(network=Network(features=4, depth=1), patch_size=16, batch_size=4)
+STAGE = Stage(network=UNetConfig(features=4, depth=1), patch_size=16, batch_size=4)
 
 
 def walk(

@@ -13,7 +13,7 @@ import tifffile
 import torch
 import zarr
 
-from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
@@ -86,7 +86,7 @@ def _model(path: Path) -> None:
     torch.manual_seed(0)
     units = tuple(
         ChannelModel(
-            {stage: UNet(config.stage(stage).network) for stage in STAGES},
+            {stage: UNet(settings.network) for stage, settings in config.stages.items()},
             np.ones((1, 3), np.uint8), np.eye(5), 3.5, "along x", "stage1", channel,
         )
         for channel in range(2)

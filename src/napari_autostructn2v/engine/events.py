@@ -6,18 +6,17 @@ A run that can begin yields `Started` first; every run ends with one `Finished` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.types import Array, Box
 from napari_autostructn2v.engine.types import Place as Place  # part of the public API of events
 
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
     from napari_autostructn2v.engine.model.model import TrainedModel
-
-Phase = Literal["stage1", "stage2"]
 
 
 class Stop(Protocol):
@@ -82,7 +81,7 @@ class Progress:
     speed of the training.
     """
 
-    stage: Phase
+    stage: StageName
     step: int
     total: int
     loss: float
@@ -98,7 +97,7 @@ class Preview:
     The image number in `place` counts the images that results are written for.
     """
 
-    stage: Phase
+    stage: StageName
     step: int
     image: Array
     place: Place
@@ -124,7 +123,7 @@ class Checked:
     whether Stage 2 starts again with it.
     """
 
-    stage: Phase
+    stage: StageName
     verdict: str
     sentence: str
     halfway: bool
@@ -137,7 +136,7 @@ class Checked:
 class StageDone:
     """The training of a stage has ended; `stopped` says why it ended early, if it did."""
 
-    stage: Phase
+    stage: StageName
     steps: int
     seconds: float
     loss: float
@@ -149,7 +148,7 @@ class StageDone:
 class TileDone:
     """A block of the result is written: `region` ((y0, y1), (x0, x1)) of plane `plane`."""
 
-    stage: Phase
+    stage: StageName
     image: int
     plane: int
     region: Box

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_autostructn2v.engine.config import STAGES, Config
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.types import Span, whole
@@ -60,7 +60,7 @@ def split(sources: Sequence[Source], config: Config, channel: int | None = None)
     enough = all(count * share >= _WHOLE for share in shares if share > 0)
     if any(shares) and enough and validating + testing < count:
         return _by_image(there, validating, testing, channel, rng)
-    patch = max(config.stage(stage).patch_size for stage in STAGES)
+    patch = max(stage.patch_size for stage in config.stages.values())
     share = shares[0] / (config.split_ratio[0] + shares[0])
     training, validation = [], []
     for piece in _planes(there, channel):

@@ -24,7 +24,7 @@ from napari_autostructn2v.engine.evaluation.quality import Card, Name, assess, m
 from napari_autostructn2v.engine.evaluation.residual import Check, check
 from napari_autostructn2v.engine.inference.predict import on_device, run_block
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis, neighbours
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array, middle, slices, whole
 
@@ -49,7 +49,7 @@ class Judge:
     device: torch.device
     finding: NoiseAnalysis
 
-    def check(self, network: UNet, mask: Array) -> Check:
+    def check(self, network: Network, mask: Array) -> Check:
         """Compare what a network takes away with the measured noise."""
         rng = np.random.default_rng(self.config.seed)
         pieces = [_middle(piece) for piece in self._anywhere(rng)]
@@ -63,7 +63,7 @@ class Judge:
             _data(seen), denoised, self.finding.noise, mask, rng, patch, self._noises(pieces)
         )
 
-    def assess(self, networks: Mapping[StageName, UNet], found: Check) -> dict[str, Any]:
+    def assess(self, networks: Mapping[StageName, Network], found: Check) -> dict[str, Any]:
         """The quality card of each network, as plain values, and which is the best."""
         parts = split(self.sources, self.config, self.channel)
         cards = self._cards(networks, *self._blocks(parts.judged))
@@ -75,7 +75,7 @@ class Judge:
             "meaning": meaning(parts.apart),
         }
 
-    def better(self, networks: Mapping[Name, UNet]) -> Name | None:
+    def better(self, networks: Mapping[Name, Network]) -> Name | None:
         """Which of some networks is the best, by a quick look; None if it can't be told.
 
         Where they are alike, the first.
@@ -90,7 +90,7 @@ class Judge:
 
     def _cards(
         self,
-        networks: Mapping[Name, UNet],
+        networks: Mapping[Name, Network],
         blocks: Sequence[Array],
         repeats: Sequence[Sequence[Array]],
         noises: Sequence[Noise],
@@ -110,7 +110,7 @@ class Judge:
             for piece in pieces
         ]
 
-    def _denoiser(self, network: UNet, channel: int) -> Callable[[Array], Array]:
+    def _denoiser(self, network: Network, channel: int) -> Callable[[Array], Array]:
         ready = on_device(network, self.device)
 
         def denoise(block: Array) -> Array:

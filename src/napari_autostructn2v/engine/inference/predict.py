@@ -17,19 +17,16 @@ from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.data.tiles import Tile, halved, tiles
 from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.events import Stop
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.types import Array, Box, slices
 
-# Activations alive at once where a U-Net is widest, at its first level, in multiples of its
-# features: upsampled 2, skip 1, joined 3, result 1, and 1 for the skips of all deeper levels.
-_ALIVE = 8
 _CPU_BYTES = 2**28  # a stop waits for one tile, so they are no larger than they need be
 _WORTH = 3.5  # halos: from there on what is read is at most 2.5 times what is yielded
 _SMALLEST, _LARGEST = 64, 4096  # px
 
 
 def tile_side(
-    network: UNet, device: torch.device, wanted: int | None, chunks: tuple[int, int] = (1, 1)
+    network: Network, device: torch.device, wanted: int | None, chunks: tuple[int, int] = (1, 1)
 ) -> int:
     """The side asked for, or one that fits in a share of the free memory and is worth its halo.
 
@@ -38,31 +35,33 @@ def tile_side(
     """
     if wanted is not None:
         return wanted
+    halo, stride, _ = network.footprint
     if device.type == "cuda":
         most = _fitting(network, torch.cuda.mem_get_info(device)[0] // 2)
         side = most
     else:
         most = _fitting(network, psutil.virtual_memory().available // 4)
-        side = min(most, max(_fitting(network, _CPU_BYTES), math.ceil(_WORTH * network.reach)))
+        side = min(most, max(_fitting(network, _CPU_BYTES), math.ceil(_WORTH * halo)))
     side, most = (min(max(n, _SMALLEST), _LARGEST) for n in (side, min(most, side * 3 // 2)))
-    unit = math.lcm(network.stride, *chunks)
+    unit = math.lcm(stride, *chunks)
     parts = (n for n in range(1, unit + 1) if unit % n == 0 and unit // n <= most)
-    unit //= next((n for n in parts if unit // n % network.stride == 0), unit)
+    unit //= next((n for n in parts if unit // n % stride == 0), unit)
     if unit < _SMALLEST:
         unit *= _SMALLEST // unit
     aligned = side // unit * unit
-    if aligned < min(side, _WORTH * network.reach):
+    if aligned < min(side, _WORTH * halo):
         aligned += unit
     return aligned if _SMALLEST <= aligned <= most else side // _SMALLEST * _SMALLEST
 
 
-def _fitting(network: UNet, budget: int) -> int:
+def _fitting(network: Network, budget: int) -> int:
     """The side of the largest tile whose activations take so many bytes, its halo with it."""
-    return int((budget / (4 * _ALIVE * network.options.features)) ** 0.5) - 2 * network.reach
+    halo, _, bytes_per_pixel = network.footprint
+    return int((budget / bytes_per_pixel) ** 0.5) - 2 * halo
 
 
 def predict(
-    network: UNet,
+    network: Network,
     read: Callable[[Box], Array],
     size: tuple[int, int],
     side: int,
@@ -88,24 +87,25 @@ def predict(
         fit together to the result for the whole plane, to float rounding. Where memory runs out
         the tile is cut into smaller ones and the run goes on.
     """
-    todo = tiles(size, side, network.reach, network.stride, region)[::-1]
+    halo, stride, _ = network.footprint
+    todo = tiles(size, side, halo, stride, region)[::-1]
     while todo and not (stop is not None and stop.is_set()):
         tile = todo.pop()
         try:
             block = _predict_tile(network, read, tile, device)
         except (RuntimeError, MemoryError) as error:
-            parts = halved(tile, size, network.reach, network.stride)
+            parts = halved(tile, size, halo, stride)
             if not is_out_of_memory(error) or len(parts) == 1:
                 raise
             # The other tiles are as large: cut them all, this one's parts first.
-            rest = [halved(t, size, network.reach, network.stride) for t in todo]
+            rest = [halved(t, size, halo, stride) for t in todo]
             todo = [part for cut in [*rest, parts] for part in reversed(cut)]
             continue
         yield tile.core, block, len(todo)
 
 
 def denoise_plane(
-    network: UNet,
+    network: Network,
     source: Source,
     plane: int,
     normalisation: Normalisation,
@@ -129,19 +129,19 @@ def denoise_plane(
         yield core, result.astype(float) + source.offset if source.offset else result, left
 
 
-def on_device(network: UNet, device: torch.device) -> UNet:
+def on_device(network: Network, device: torch.device) -> Network:
     """Give the network on a device: on another than the CPU a copy, so that a model stays there."""
     return network if device.type == "cpu" else copy.deepcopy(network).to(device)
 
 
 def _predict_tile(
-    network: UNet, read: Callable[[Box], Array], tile: Tile, device: torch.device
+    network: Network, read: Callable[[Box], Array], tile: Tile, device: torch.device
 ) -> Array:
     cut: Array = run_block(network, read(tile.read), device)[tile.crop]
     return cut
 
 
-def run_block(network: UNet, block: Array, device: torch.device) -> Array:
+def run_block(network: Network, block: Array, device: torch.device) -> Array:
     """Evaluate one (h, w) block of normalised values; NaN where it has no finite value."""
     missing = ~np.isfinite(block)
     image = torch.from_numpy(np.where(missing, np.float32(0), block))[None, None]
@@ -150,7 +150,7 @@ def run_block(network: UNet, block: Array, device: torch.device) -> Array:
     return result
 
 
-def run_network(network: UNet, image: Tensor) -> Tensor:
+def run_network(network: Network, image: Tensor) -> Tensor:
     """Evaluate in float32: (B, 1, h, w)."""
     was_training = network.training
     network.eval()

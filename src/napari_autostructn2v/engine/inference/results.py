@@ -20,7 +20,7 @@ from napari_autostructn2v.engine.inference.fit import Clipping
 from napari_autostructn2v.engine.inference.mended import Mended, mended
 from napari_autostructn2v.engine.inference.predict import denoise_plane, on_device, tile_side
 from napari_autostructn2v.engine.model.model import TrainedModel
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 
 
 def write(
@@ -69,7 +69,7 @@ def write(
 
 
 def _fill(
-    networks: Sequence[UNet],
+    networks: Sequence[Network],
     normalisation: Normalisation,
     image: int,
     source: Source,

@@ -22,13 +22,13 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
-from napari_autostructn2v.engine.config import LONGEST_SIDE, STAGES, Config, Network
+from napari_autostructn2v.engine.config import LONGEST_SIDE, Config, NetworkOptions
 from napari_autostructn2v.engine.data.files import beside
 from napari_autostructn2v.engine.devices import is_out_of_memory
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model.schema import FORMAT, About
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.registry import sketch
 from napari_autostructn2v.engine.paths import regular_file
 from napari_autostructn2v.engine.types import Array
 
@@ -127,7 +127,8 @@ def read(path: str | Path) -> Contents:
                 )
             about = About.model_validate(values)
             config = _config(_unpack(archive, "config.json"))
-            _check_layout(archive, about, config)
+            about = _with_networks(archive, about, config)
+            _check_layout(archive, about)
             weights = safetensors.torch.load(_unpack(archive, "weights.safetensors"))
             arrays = safetensors.numpy.load(_unpack(archive, "arrays.safetensors"))
         contents = Contents(about, config, weights, arrays)
@@ -193,24 +194,41 @@ def _config(content: bytes) -> Config:
     return Config.model_validate(json.loads(content))
 
 
-def _check_layout(archive: zipfile.ZipFile, about: About, config: Config) -> None:
-    """Compare what the tensors are declared to be with the networks that the config describes."""
+def _with_networks(archive: zipfile.ZipFile, about: About, config: Config) -> About:
+    """Describe the networks of a file of format 1, which are those of its config."""
+    if about.format > 1:
+        return about
+    owners = {tuple(name.split(".", 2)[:2]) for name in _declared(archive, "weights.safetensors")}
+    units = [
+        unit.model_copy(
+            update={
+                "networks": {
+                    stage: settings.network
+                    for stage, settings in config.stages.items()
+                    if (str(index), stage) in owners
+                }
+            }
+        )
+        for index, unit in enumerate(about.units)
+    ]
+    return about.model_copy(update={"units": units})
+
+
+def _check_layout(archive: zipfile.ZipFile, about: About) -> None:
+    """Compare what the tensors are declared to be with the networks that are described."""
     units = [str(index) for index in range(len(about.units))]
     weights = _declared(archive, "weights.safetensors")
-    owners = {tuple(name.split(".", 2)[:2]) for name in weights}
-    if {unit for unit, *_ in owners} != set(units):
+    if {name.partition(".")[0] for name in weights} != set(units):
         raise ValueError(f"its weights are not those of {len(units)} units")
-    networks = {stage: _layout(config.stage(stage).network) for stage in STAGES}
     wanted = {
-        f"{unit}.{stage}.{name}": of
-        for unit in units
-        for stage in STAGES
-        if (unit, stage) in owners
-        for name, of in networks[stage].items()
+        f"{index}.{stage}.{name}": of
+        for index, unit in enumerate(about.units)
+        for stage, options in unit.networks.items()
+        for name, of in _layout(options).items()
     }
     if weights != wanted:
         differing = next(n for n in [*weights, *wanted] if weights.get(n) != wanted.get(n))
-        raise ValueError(f"{differing:.60} is not of the network that its config describes")
+        raise ValueError(f"{differing:.60} is not of the network that the file describes")
     arrays = _declared(archive, "arrays.safetensors")
     types = {"mask": "U8", "autocorrelation": "F32"}
     if {name: of for name, (of, _) in arrays.items()} != {
@@ -238,10 +256,9 @@ def _declared(archive: zipfile.ZipFile, name: str) -> _Layout:
     return layout
 
 
-def _layout(options: Network) -> _Layout:
-    """What a network's state consists of; none is built."""
-    with torch.device("meta"):
-        state = UNet(options).state_dict()
+def _layout(options: NetworkOptions) -> _Layout:
+    """Type and shape of each tensor of a network."""
+    state = sketch(options).state_dict()
     return {name: (_TYPES[value.dtype], tuple(value.shape)) for name, value in state.items()}
 
 

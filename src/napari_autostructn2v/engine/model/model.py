@@ -17,7 +17,8 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.labels import STAGE_TITLES, stages_until
 from napari_autostructn2v.engine.mask.shapes import check_mask
 from napari_autostructn2v.engine.model import archive
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
+from napari_autostructn2v.engine.networks.registry import build
 from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.paths import user_path
 from napari_autostructn2v.engine.types import Array
@@ -30,7 +31,7 @@ class ChannelModel:
     `recommended` is the stage that was judged best, if any was judged; `channel` is None for all.
     """
 
-    networks: Mapping[StageName, UNet] = field(default_factory=dict)
+    networks: Mapping[StageName, Network] = field(default_factory=dict)
     mask: Array = field(default_factory=lambda: np.ones((1, 1), np.uint8))
     rho: Array = field(default_factory=lambda: np.ones((1, 1)))
     sigma: float = 0.0
@@ -45,7 +46,7 @@ class ChannelModel:
             return self.recommended
         return next(stage for stage in reversed(STAGE_TITLES) if stage in self.networks)
 
-    def network(self, stage: StageName) -> UNet:
+    def network(self, stage: StageName) -> Network:
         """The network of a stage, or of the last stage before it that was trained."""
         upto = reversed(stages_until(stage))
         return next(self.networks[name] for name in upto if name in self.networks)
@@ -112,7 +113,7 @@ class TrainedModel(ABC):
         """What is wanted, if it was trained, or else "recommended"."""
         return wanted if wanted in self.stages else "recommended"
 
-    def networks(self, stage: str, channels: int) -> list[UNet]:
+    def networks(self, stage: str, channels: int) -> list[Network]:
         """The network of each channel for a stage; for "recommended" each channel's best."""
         units = [self.unit(channel) for channel in range(channels)]
         if stage == "recommended":
@@ -168,6 +169,10 @@ class TrainedModel(ABC):
             "std": list(self.normalisation.std),
             "units": [
                 {
+                    "networks": {
+                        stage: network.options.model_dump()
+                        for stage, network in unit.networks.items()
+                    },
                     "verdict": unit.verdict,
                     "sigma": unit.sigma,
                     "recommended": unit.recommended,
@@ -202,16 +207,16 @@ class TrainedModel(ABC):
 
 
 def _unit(file: archive.Contents, index: int) -> ChannelModel:
-    networks: dict[StageName, UNet] = {}
-    for stage in STAGE_TITLES:
+    about = file.about.units[index]
+    networks: dict[StageName, Network] = {}
+    for stage, options in about.networks.items():
         prefix = f"{index}.{stage}."
         weights = file.weights.items()
-        state = {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
-        if state:
-            network = UNet(file.config.stage(stage).network)
-            network.load_state_dict(state)
-            networks[stage] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    about = file.about.units[index]
+        network = build(options)
+        network.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in weights if k.startswith(prefix)}
+        )
+        networks[stage] = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     channel = about.channel
     if "channel" not in about.model_fields_set and file.config.network_per_channel:
         channel = index

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.config import NetworkConfig, StageName
 
-FORMAT = 1
+FORMAT = 2  # 1: the networks are only described by the config
 _DEPTH = 8  # of lists in lists in the provenance
 _LONGEST_TEXT = 4096
 _FLOAT = np.finfo(np.float32)  # what networks compute in
@@ -39,6 +39,7 @@ _Wave = Annotated[
 
 
 class AboutUnit(_Schema):
+    networks: dict[StageName, NetworkConfig] = {}  # empty in format 1
     verdict: _Text
     sigma: float = Field(ge=0)
     recommended: StageName | None = None  # not in files of version 0.1.0, nor is the next

@@ -7,10 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from napari_autostructn2v.engine.config import Network
+from napari_autostructn2v.engine.config import UNetConfig
+from napari_autostructn2v.engine.networks.network import Footprint, Network
+
+# Activations alive at once where a U-Net is widest, at its first level, in multiples of its
+# features: upsampled 2, skip 1, joined 3, result 1, and 1 for the skips of all deeper levels.
+_ALIVE = 8
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Encoder and decoder of 3x3 convolutions with ELU; upsampling by resizing, then convolving.
 
     Parameters
@@ -21,11 +26,12 @@ class UNet(nn.Module):
     Notes
     -----
     Any size is accepted, (B, 1, H, W): the image is continued by its last row and column to a
-    multiple of `stride`, and the result is cut back. `reach` is the radius of the receptive
-    field, the halo a tile needs.
+    multiple of the stride, and the result is cut back.
     """
 
-    def __init__(self, options: Network) -> None:
+    options: UNetConfig
+
+    def __init__(self, options: UNetConfig) -> None:
         super().__init__()
         self.options = options
         widths = [options.features * 2**level for level in range(options.depth + 1)]
@@ -44,24 +50,24 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(options.features, 1, 1)
 
     @property
-    def stride(self) -> int:
-        """Sides and tile origins must be multiples of this for the levels to line up."""
-        return 1 << self.options.depth
-
-    @property
-    def reach(self) -> int:
-        """Radius of the receptive field in pixels."""
+    def footprint(self) -> Footprint:
         depth, blur = self.options.depth, self.options.blur_pool
         # Two 3x3 convolutions: 2 pixels of their level, on the way down and on the way up. Halving
         # by a 2x2 maximum reaches 1 pixel of the finer level; N2V2's max and blur reach 1 + 1.
         # Nearest upsampling reads the coarse pixel: 1 of the finer level at most.
         down = sum((2 + (2 if blur else 1)) * 2**level for level in range(depth))
         up = sum((2 + 1) * 2**level for level in range(depth))
-        return int(down + up + 2 * 2**depth)
+        halo = down + up + 2 * 2**depth
+        return Footprint(halo, self._stride, 4 * _ALIVE * self.options.features)
+
+    @property
+    def _stride(self) -> int:
+        """Sides must be multiples of this for the levels to line up."""
+        return 1 << self.options.depth
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        pad = (0, -width % self.stride, 0, -height % self.stride)
+        pad = (0, -width % self._stride, 0, -height % self._stride)
         x = F.pad(image, pad, mode="replicate") if any(pad) else image
         padded = x
         skips = []

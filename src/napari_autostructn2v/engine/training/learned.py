@@ -15,7 +15,7 @@ from napari_autostructn2v.engine.devices import Runtime
 from napari_autostructn2v.engine.labels import STAGE_TITLES, stages_until
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.model.model import ChannelModel
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.training.preview import Previewer
 from napari_autostructn2v.engine.types import Array
 
@@ -84,7 +84,7 @@ class Learned:
         return [name for name in stages_until(stage)[:-1] if name in self.unit.networks]
 
     def with_network(
-        self, stage: StageName, network: UNet, record: Record, finished: bool
+        self, stage: StageName, network: Network, record: Record, finished: bool
     ) -> Learned:
         """Add a trained network.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from napari_autostructn2v.engine.config import Budget, Stage, Training
 from napari_autostructn2v.engine.devices import Precision
 from napari_autostructn2v.engine.events import Stop
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.training.augment import Symmetry, move
 from napari_autostructn2v.engine.training.objectives import (
     Batch,
@@ -56,7 +56,7 @@ class Task:
         Whether the network was trained before, so that the average is slow from the start.
     """
 
-    network: UNet
+    network: Network
     pool: Pool
     validation: Pool
     objective: Objective
@@ -67,10 +67,12 @@ class Task:
     device: torch.device
     loss_function: Loss = mean_squared_error
     continued: bool = False
-    ema: UNet = field(init=False)
+    ema: Network = field(init=False)
 
     def __post_init__(self) -> None:
         self.ema = copy.deepcopy(self.network)
+        # Whether it has batch normalisation
+        self.normalises = any(isinstance(m, nn.BatchNorm2d) for m in self.network.modules())
         self._choices = torch.tensor(self.symmetries, device=self.device)
 
     def draw(self, pool: Pool, count: int, generator: torch.Generator) -> Batch:
@@ -175,7 +177,7 @@ def _learn(
     loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    if task.stage.network.batch_norm:  # of constant patches: each layer back is 300 times steeper
+    if task.normalises:  # of constant patches: each layer back is 300 times steeper
         for parameter in task.network.parameters():
             if parameter.grad is not None:
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
@@ -186,7 +188,7 @@ def _learn(
     return loss.detach()
 
 
-def validate(task: Task, network: UNet) -> float:
+def validate(task: Task, network: Network) -> float:
     """Masked loss on fixed patches with fixed masks of the same shape."""
     judged = copy.copy(task)
     judged.network = network
@@ -262,13 +264,13 @@ def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
     return float(np.mean(durations[min(2, len(durations) - 1) :]))  # the first set things up
 
 
-def _optimizer(network: UNet, stage: Stage, options: Training) -> torch.optim.Optimizer:
+def _optimizer(network: Network, stage: Stage, options: Training) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     return kind(network.parameters(), stage.learning_rate, weight_decay=options.weight_decay)
 
 
 @torch.no_grad()
-def _follow(average: UNet, network: UNet, decay: float) -> None:
+def _follow(average: Network, network: Network, decay: float) -> None:
     """Move the averaged weights towards the network's; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):

@@ -11,6 +11,7 @@ import torch
 
 from napari_autostructn2v.engine.config import Budget, Config, Stage, StageName
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
+from napari_autostructn2v.engine.networks.registry import footprint
 from napari_autostructn2v.engine.training.objectives import BlindSpots, Objective
 from napari_autostructn2v.engine.types import Array
 
@@ -90,8 +91,9 @@ def shares_of_time(stages: Sequence[StagePlan], budget: Budget) -> dict[StageNam
 def _work(stage: StagePlan, budget: Budget) -> float:
     """Multiply the pixels that a stage learns from by the width of its network."""
     settings = stage.settings
+    width = footprint(settings.network).bytes_per_pixel
     steps = {
         "steps": stage.share,
         "epochs": math.ceil(settings.patches_per_image / settings.batch_size),
     }.get(budget.unit, 1.0)
-    return steps * settings.batch_size * settings.patch_size**2 * settings.network.features
+    return steps * settings.batch_size * settings.patch_size**2 * width

@@ -18,7 +18,7 @@ from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.events import Place, Stop
 from napari_autostructn2v.engine.inference.predict import denoise_plane
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.types import inside, middle, shape_of, slices
 
 _FIRST = 10  # steps of a stage before there is anything to see
@@ -44,7 +44,7 @@ class Previewer:
     _due: float = -math.inf
 
     def look(
-        self, stage: StageName, step: int, network: UNet, channel: int | None, last: bool = False
+        self, stage: StageName, step: int, network: Network, channel: int | None, last: bool = False
     ) -> Iterator[events.Preview]:
         """Give a preview, if one is due; `channel` is the one being trained, None for all."""
         began = time.monotonic()
@@ -61,7 +61,7 @@ class Previewer:
             yield preview
 
     def _denoise(
-        self, stage: StageName, step: int, network: UNet, place: Place, source: Source
+        self, stage: StageName, step: int, network: Network, place: Place, source: Source
     ) -> events.Preview | None:
         """Denoise the middle of a place; None if it lies outside the image, or after a stop."""
         shown = inside(place.region, source.size)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.training.judging import checked, judge_of, judged
 from napari_autostructn2v.engine.training.learned import Learned, TrainingInputs
 from napari_autostructn2v.engine.training.plan import StagePlan, plan
@@ -82,7 +82,7 @@ def _look_for_leaks(
     """
     given = inputs.config.structure.mask_source in ("file", "array")
 
-    def look(network: UNet) -> tuple[events.Checked, Array | None]:
+    def look(network: Network) -> tuple[events.Checked, Array | None]:
         check = judge_of(inputs, found).check(network, mask)
         wider = check.extend if check.verdict == "leaks" and not given else None
         event = checked(inputs, stage.name, check, halfway=True, repaired=wider is not None)

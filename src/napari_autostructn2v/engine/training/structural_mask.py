@@ -15,7 +15,8 @@ from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
 from napari_autostructn2v.engine.mask.mask_file import read_mask
 from napari_autostructn2v.engine.mask.shapes import check_mask
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
+from napari_autostructn2v.engine.networks.registry import footprint
 from napari_autostructn2v.engine.noise.correlation import Correlation
 from napari_autostructn2v.engine.training.learned import Learned, TrainingInputs
 from napari_autostructn2v.engine.training.plan import trains_stage1
@@ -74,7 +75,7 @@ def with_noise(
     return learned.with_noise(found, mask, inputs.channel)
 
 
-def find_in_result(inputs: TrainingInputs, network: UNet, found: NoiseAnalysis) -> NoiseAnalysis:
+def find_in_result(inputs: TrainingInputs, network: Network, found: NoiseAnalysis) -> NoiseAnalysis:
     """Measure the noise that Stage 1 left over, as autoStructN2V does.
 
     The results are normalised, so the strength of the noise stays that of the image.
@@ -101,7 +102,7 @@ def mask_found(inputs: TrainingInputs, found: NoiseAnalysis, mask: Array) -> eve
 
 def _check_sight(mask: Array, config: Config) -> None:
     """Refuse a mask that hides all that the network could see."""
-    reach = UNet(config.stage2.network).reach
+    reach = footprint(config.stage2.network).halo
     centre = [n // 2 for n in mask.shape]
     inside = tuple(slice(max(c - reach, 0), c + reach + 1) for c in centre)
     if min(centre) >= reach and mask[inside].all():

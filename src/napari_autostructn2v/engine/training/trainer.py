@@ -18,7 +18,8 @@ from napari_autostructn2v.engine.events import Event, Stop
 from napari_autostructn2v.engine.inference.predict import run_block
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.mask.analysis import NoiseAnalysis
-from napari_autostructn2v.engine.networks.unet import UNet
+from napari_autostructn2v.engine.networks.network import Network
+from napari_autostructn2v.engine.networks.registry import build
 from napari_autostructn2v.engine.training.augment import symmetries
 from napari_autostructn2v.engine.training.learned import Learned, TrainingInputs
 from napari_autostructn2v.engine.training.loop import (
@@ -39,7 +40,7 @@ from napari_autostructn2v.engine.training.tensorboard import Board
 from napari_autostructn2v.engine.types import Array
 
 # Looks at the network halfway; says what it found, and the mask to start again with, if any.
-LookHalfway = Callable[[UNet], tuple[events.Checked, Array | None]]
+LookHalfway = Callable[[Network], tuple[events.Checked, Array | None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Trained:
     step: Step | None
     seconds: float
     threads: int
-    network: UNet | None
+    network: Network | None
     wider: Array | None = None
     error: Exception | None = None
 
@@ -233,14 +234,14 @@ def _task(
         yield task, len(parts.training)
 
 
-def _network(inputs: TrainingInputs, stage: StagePlan, learned: Learned, seed: int) -> UNet:
+def _network(inputs: TrainingInputs, stage: StagePlan, learned: Learned, seed: int) -> Network:
     """Continue the network of the stage, or make one; `init` says with what weights."""
     if stage.name in learned.unit.networks:
         network = copy.deepcopy(learned.unit.networks[stage.name])
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = UNet(stage.settings.network)
+            network = build(stage.settings.network)
         if stage.init is not None and stage.init in learned.unit.networks:
             own, other = network.state_dict(), learned.unit.networks[stage.init].state_dict()
             same = {k: v for k, v in other.items() if k in own and v.shape == own[k].shape}
@@ -248,7 +249,7 @@ def _network(inputs: TrainingInputs, stage: StagePlan, learned: Learned, seed: i
     return network.to(inputs.runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _sample(inputs: TrainingInputs, network: UNet) -> Array:
+def _sample(inputs: TrainingInputs, network: Network) -> Array:
     """Denoise a corner of the first image, for the logs."""
     channel = inputs.channel or 0
     source = next(source for source in inputs.sources if channel < source.channels)

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import psutil
 from qtpy.QtCore import QThreadPool
 
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.data.io.file_target import FileTarget
 from napari_autostructn2v.engine.data.io.target import place
 from napari_autostructn2v.engine.data.naming import file_stem
 from napari_autostructn2v.engine.data.source import Source
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.events import Phase
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.engine.types import Box
 from napari_autostructn2v.plugin.layers.ondemand import Turned
@@ -55,7 +55,7 @@ class LayerTarget:
         self,
         source: Source,
         image: LayerSnapshot,
-        stage: Phase,
+        stage: StageName,
         dtype: np.dtype[Any],
         sink: Results,
         in_memory: int | None,
@@ -172,7 +172,7 @@ def _is_large(size: _Size, dtype: np.dtype[Any], in_memory: int | None) -> bool:
     return math.prod(size.shape) * dtype.itemsize > limit
 
 
-def _path(image: LayerSnapshot, stage: Phase) -> Path:
+def _path(image: LayerSnapshot, stage: StageName) -> Path:
     """Choose a name that is free: beside the image's file, or else among the temporary ones."""
     folder = Path(tempfile.gettempdir())
     if image.path is not None:

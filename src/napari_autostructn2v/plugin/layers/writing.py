@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_autostructn2v.engine.config import STAGES
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.data.source import Source
-from napari_autostructn2v.engine.events import Phase
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 from napari_autostructn2v.plugin.layers.layer_target import LayerTarget
 
@@ -60,7 +59,7 @@ class LayerSink(QObject):
         self,
         viewer: Any,
         images: Sequence[LayerSnapshot],
-        wanted: Collection[Phase] = STAGES,
+        wanted: Collection[StageName] = tuple(STAGE_TITLES),
         in_memory: int | None = None,
     ) -> None:
         super().__init__()
@@ -69,7 +68,7 @@ class LayerSink(QObject):
         self._images = images
         self._wanted = wanted
         self._in_memory = in_memory
-        self._short: set[Phase] = set()
+        self._short: set[StageName] = set()
         self._targets: list[LayerTarget] = []
         self._timer = QTimer(self)
         self._timer.setInterval(_REFRESH_MS)
@@ -80,7 +79,7 @@ class LayerSink(QObject):
         self.discarded.connect(self._remove_result, queued)
 
     def open(
-        self, image: int, source: Source, stage: Phase, dtype: npt.DTypeLike, final: bool
+        self, image: int, source: Source, stage: StageName, dtype: npt.DTypeLike, final: bool
     ) -> LayerTarget | None:
         if not final and stage not in self._wanted:
             return None
@@ -95,7 +94,7 @@ class LayerSink(QObject):
         """The layers of the results so far."""
         return [target.layer for target in self._targets]
 
-    def cut_short(self, stage: Phase) -> None:
+    def cut_short(self, stage: StageName) -> None:
         """Have results of a stage, whose training was stopped, say so in their names."""
         self._short.add(stage)
 

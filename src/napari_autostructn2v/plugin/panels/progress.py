@@ -19,13 +19,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.events import (
     Event,
     Failed,
     Finished,
     MaskFound,
     NoiseMeasured,
-    Phase,
     Progress,
     StageDone,
     Started,
@@ -34,7 +34,7 @@ from napari_autostructn2v.engine.events import (
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 
 State = Literal["waiting", "running", "done", "stopped", "failed", "not trained"]
-States = dict[Phase, State]
+States = dict[StageName, State]
 
 _SIGN: dict[State, str] = {
     "waiting": "\N{WHITE CIRCLE}",

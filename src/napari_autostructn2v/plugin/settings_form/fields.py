@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
@@ -94,14 +94,18 @@ class Field:
 
 @cache
 def fields(model: type[BaseModel] = Config, above: Place = ()) -> tuple[Field, ...]:
-    """List all fields below a model; those of a nested model come after its parent's own."""
+    """List all fields below a model; those of a nested model come after its parent's own.
+
+    Of a group that has several kinds, the fields are the default's; what can't be chosen, as a
+    kind that is the only one, is left out.
+    """
     own: list[Field] = []
     nested: list[Field] = []
     for name, info in model.model_fields.items():
         path = (*above, name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            nested += fields(info.annotation, path)
-        else:
+        if isinstance(info.default, BaseModel):
+            nested += fields(type(info.default), path)
+        elif get_origin(info.annotation) is not Literal or len(get_args(info.annotation)) > 1:
             own.append(_field(path, info))
     return (*own, *nested)
 

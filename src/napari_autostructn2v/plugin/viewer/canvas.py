@@ -9,7 +9,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject
 
-from napari_autostructn2v.engine.events import Phase, Place, Preview
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.events import Place, Preview
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 from napari_autostructn2v.plugin.layers.region import Region
 from napari_autostructn2v.plugin.layers.writing import LayerSink
@@ -42,7 +43,7 @@ class Canvas(QObject):
         """Note what is there before a run."""
         self._adds_noise = not self.noise.are_shown
 
-    def sink(self, images: Sequence[LayerSnapshot], wanted: Collection[Phase]) -> LayerSink:
+    def sink(self, images: Sequence[LayerSnapshot], wanted: Collection[StageName]) -> LayerSink:
         """Make the sink of the next run; it shows final results, and those of stages `wanted`."""
         self._sink = LayerSink(self.viewer, images, wanted)
         self._sink.shown.connect(self.comparison.add)

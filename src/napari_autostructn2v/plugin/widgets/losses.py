@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from napari_autostructn2v.engine.events import Phase, Progress
+from napari_autostructn2v.engine.config import StageName
+from napari_autostructn2v.engine.events import Progress
 from napari_autostructn2v.engine.labels import STAGE_TITLES
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +50,7 @@ def _halved(values: array[float]) -> array[float]:
 class Stretch:
     """The training of one network in one stage; the next one begins where it ends."""
 
-    stage: Phase
+    stage: StageName
     channel: int | None
     first: int
     last: int
