@@ -95,7 +95,8 @@ def _only(unit: ChannelModel, stages: Iterable[StageName]) -> ChannelModel:
 def kept_config(config: Config, start: TrainedModel | None) -> Config:
     """The config of the resulting model: stages that are kept were trained with the start's."""
     trained = [stage.name for stage in plan(config)]
-    kept: dict[str, Any] = {
-        stage: start.config.stage(stage) for stage in STAGE_TITLES if start and stage not in trained
-    }
+    if start is None:
+        return config
+    settings = start.config.stages.items()
+    kept: dict[str, Any] = {stage: of for stage, of in settings if stage not in trained}
     return config.model_copy(update=kept)
