@@ -40,7 +40,7 @@ def train(image: Any, **options: Any) -> tuple[dict[str, np.ndarray], events.Fin
     """Run on one image; return each stage's result and the last event."""
     # Imports torch, which some benchmarks time or do without.
     from napari_autostructn2v import run
-    from napari_autostructn2v.engine.pipeline import consume
+    from napari_autostructn2v.engine.denoising import consume
 
     sink = ArraySink(every_stage=True)
     last = consume(run(image, Config.parse({"dtype": "float32", **options}), sink=sink))

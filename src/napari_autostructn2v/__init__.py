@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, output_paths
     from napari_autostructn2v.engine.data.source import as_source
+    from napari_autostructn2v.engine.denoising import Model, apply, consume
     from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
     from napari_autostructn2v.engine.mask.analysis import analyse
-    from napari_autostructn2v.engine.pipeline import Model, apply, consume, denoise, run
+    from napari_autostructn2v.engine.pipeline import denoise, run
 
     __version__: str
 
@@ -33,7 +34,8 @@ _HOMES = {
     "data.source": ("as_source",),
     "errors": ("DenoisingWarning", "InputError"),
     "mask.analysis": ("analyse",),
-    "pipeline": ("Model", "apply", "consume", "denoise", "run"),
+    "denoising": ("Model", "apply", "consume"),
+    "pipeline": ("denoise", "run"),
 }
 
 

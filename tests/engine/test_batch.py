@@ -10,10 +10,10 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data import naming
 from napari_autostructn2v.engine.data.naming import distinct
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
 
 NOISY = sample("nuclei", "horizontal", size=64, seed=1).noisy

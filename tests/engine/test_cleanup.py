@@ -16,10 +16,11 @@ from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine import lifecycle as guard
 from napari_autostructn2v.engine.config import Config, UNetConfig
 from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.denoising import apply
 from napari_autostructn2v.engine.errors import first_line
 from napari_autostructn2v.engine.inference.predict import on_device
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import apply, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
 from napari_autostructn2v.engine.training import trainer

@@ -21,8 +21,8 @@ from napari_autostructn2v.cli.display import Display, say_quality
 from napari_autostructn2v.cli.jobs import stop_flag
 from napari_autostructn2v.cli.options import Measuring
 from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
 
 COMMAND = [sys.executable, "-m", "napari_autostructn2v"]

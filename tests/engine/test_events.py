@@ -12,8 +12,8 @@ import pytest
 
 from napari_autostructn2v import engine
 from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.model.model import ChannelModel
-from napari_autostructn2v.engine.pipeline import consume
 
 ROW = np.ones((1, 3))
 WITH_ARRAYS = [

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 
 from napari_autostructn2v.engine.config import Config
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.reporting.experiment import Experiment
 from napari_autostructn2v.engine.synthetic import sample
 

@@ -12,9 +12,9 @@ import torch
 
 from napari_autostructn2v.cli import main
 from napari_autostructn2v.cli.failures import tell, worst
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask import analysis
-from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
 

@@ -16,11 +16,12 @@ from napari_autostructn2v.engine.data.files import write_tiff
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import Model, apply
 from napari_autostructn2v.engine.inference.fit import misfit
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.measure import measure
-from napari_autostructn2v.engine.pipeline import Model, apply, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 
 CONFIG = Config.parse(

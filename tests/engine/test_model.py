@@ -13,10 +13,10 @@ import torch
 
 from napari_autostructn2v.engine.config import Config, StageName
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import Model
 
 CONFIG = Config.parse(
     {

@@ -19,11 +19,11 @@ import torch
 
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.periodic import Wave
-from napari_autostructn2v.engine.pipeline import Model
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from napari_autostructn2v.engine.config import Config, NetworkOptions, UNetConfig
 from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.networks import registry
 from napari_autostructn2v.engine.networks.network import Footprint, Network
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 
 

@@ -18,12 +18,13 @@ from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import FileSink
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import Model, apply, consume
 from napari_autostructn2v.engine.labels import mask_words, quality_rows
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.noise.periodic import Wave
-from napari_autostructn2v.engine.pipeline import Model, apply, consume, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.reporting import report_crops
 from napari_autostructn2v.engine.reporting.figure import outline, wrap, zoom
 from napari_autostructn2v.engine.reporting.noise_page import noise_page

@@ -13,9 +13,9 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.io.find import find_files
 from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import FileSink, output_paths
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.paths import regular_file, user_path
-from napari_autostructn2v.engine.pipeline import Model
 
 UNNAMEABLE = ("x" * 256, "\u00e4" * 128, "f/" + "x" * 256 + "/a.tif", "a\0b", "\ud800", "a/" * 2000)
 READERS = {

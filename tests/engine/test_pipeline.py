@@ -16,7 +16,7 @@ import tifffile
 import torch
 import zarr
 
-from napari_autostructn2v.engine import events, pipeline
+from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
@@ -452,7 +452,7 @@ def test_model_of_a_stopped_run_is_complete(tmp_path: Path) -> None:
     assert last.model.stages == ("stage1", "stage2")
     loaded = Model.load(last.model.save(tmp_path / "m.asn2v"))
     assert np.array_equal(loaded.denoise(noisy()), last.model.denoise(noisy()))
-    assert pipeline.consume(iter(story)).stopped
+    assert consume(iter(story)).stopped
 
 
 def test_a_stage_that_was_not_trained_cannot_be_the_result() -> None:

@@ -21,8 +21,9 @@ from napari_autostructn2v.engine.data.sampling import (
 )
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.pipeline import run
 
 RNG = np.random.default_rng(0)
 SMALL = {"network": {"features": 4}, "patch_size": 32}

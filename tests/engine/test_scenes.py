@@ -23,10 +23,10 @@ from napari_autostructn2v.engine.data.opening import (
 )
 from napari_autostructn2v.engine.data.sink import output_paths
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import Model
 
 RNG = np.random.default_rng(0)
 SMALL, LARGE = (40, 50), (48, 64)

@@ -13,7 +13,7 @@ import tifffile
 from napari_autostructn2v import Config, Model, run
 from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sink import ArraySink
-from napari_autostructn2v.engine.pipeline import consume
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.reporting.script import NO_FILE, as_command, as_script
 from napari_autostructn2v.engine.synthetic import sample
 
@@ -88,10 +88,7 @@ def test_a_model_is_applied_by_script_and_command(done, tmp_path, cli):
 def test_a_script_says_only_what_differs_from_the_defaults():
     assert as_script(Config(), [Path("a.tif"), None], Path("out")).partition("\n\n")[2] == (
         f"""\
-from napari_autostructn2v import Config, run
-from napari_autostructn2v.engine.pipeline import consume
-from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.opening import find_sources
+from napari_autostructn2v import Config, FileSink, consume, find_sources, output_paths, run
 
 config = Config()
 images = [

@@ -13,9 +13,10 @@ from torch import Tensor
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.sink import ArraySink
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.labels import STAGE_TITLES, quality_rows
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import stages as training_stages
 from napari_autostructn2v.engine.training.objectives import LOSSES, Batch

@@ -13,8 +13,9 @@ import torch
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config, StageName
+from napari_autostructn2v.engine.denoising import Model, consume
 from napari_autostructn2v.engine.errors import InputError
-from napari_autostructn2v.engine.pipeline import Model, consume, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import trainer
 

@@ -22,9 +22,9 @@ from napari_autostructn2v.cli.terminal import complain, plain
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import Model
 from napari_autostructn2v.engine.synthetic import sample
 
 STAGE = {"patch_size": 16, "batch_size": 2, "network": {"features": 4, "depth": 1}}

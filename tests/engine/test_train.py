@@ -16,8 +16,9 @@ from napari_autostructn2v.engine.config import Config, Stage, Training, UNetConf
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.piece import Piece
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import consume, run
+from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
 from napari_autostructn2v.engine.training import loop as train
 from napari_autostructn2v.engine.training import schedule

@@ -15,9 +15,9 @@ import zarr
 
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.model.model import ChannelModel
 from napari_autostructn2v.engine.networks.unet import UNet
-from napari_autostructn2v.engine.pipeline import Model
 
 Files = dict[str, bytes]
 """The files of an input by their names; those of a Zarr have its name before a slash."""

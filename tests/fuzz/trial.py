@@ -61,8 +61,8 @@ def _outcome(kind: str, path: Path) -> tuple[str, str]:
 
 def _reader(kind: str) -> Callable[[Path], object]:
     from napari_autostructn2v.engine.config import Config
+    from napari_autostructn2v.engine.denoising import Model
     from napari_autostructn2v.engine.mask.mask_file import read_mask
-    from napari_autostructn2v.engine.pipeline import Model
 
     if kind.startswith("model"):
         return lambda path: Model.load(path).info()

@@ -261,9 +261,9 @@ def test_every_control_has_a_tooltip_and_it_fits_a_narrow_panel(open_panel):
 
 def test_a_real_model_on_real_files(qtbot, open_panel, tmp_path):
     from napari_autostructn2v.engine.data.normalise import Normalisation
+    from napari_autostructn2v.engine.denoising import Model
     from napari_autostructn2v.engine.model.model import ChannelModel
     from napari_autostructn2v.engine.networks.unet import UNet
-    from napari_autostructn2v.engine.pipeline import Model
 
     noisy = np.random.default_rng(0).normal(100, 20, (64, 64)).astype(np.float32)
     config = Config.parse({"device": "cpu", "stage1": {"network": {"features": 4}}})

@@ -10,7 +10,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel
 
 from napari_autostructn2v.engine import synthetic
-from napari_autostructn2v.engine.pipeline import Model
+from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.plugin import sample_data
 
 PLUGIN = "napari-autostructn2v"

@@ -239,10 +239,10 @@ def denoise(
     overwrite: Overwrite = False,
 ) -> None:
     """Denoise images with a trained model."""
-    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine import denoising
     from napari_autostructn2v.engine.data.opening import find_sources
     from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-    from napari_autostructn2v.engine.pipeline import Model
+    from napari_autostructn2v.engine.denoising import Model
 
     chosen = configure({"tile": tile, "device": device, "dtype": dtype, "result": stage})
     with stop_flag() as stop:
@@ -252,7 +252,7 @@ def denoise(
         reads = [model, *(path for source in sources for path in source.files)]
         check_outputs(results=outputs, reads=reads, overwrite=overwrite)
         sink = FileSink(outputs, overwrite=overwrite)
-        tiles = pipeline.apply(
+        tiles = denoising.apply(
             trained,
             sources,
             sink=sink,
@@ -273,7 +273,7 @@ def denoise(
 
 def info(model: ModelFile) -> None:
     """Show what is in a model file."""
-    from napari_autostructn2v.engine.pipeline import Model
+    from napari_autostructn2v.engine.denoising import Model
 
     table = Table("field", "value", title=shown(model), title_justify="left")
     for key, value in _flat(Model.load(model).info()):

@@ -99,8 +99,8 @@ def denoise_files(
     result exists are skipped unless `overwrite`; no input is ever replaced. After a stop, files
     not begun have no event.
     """
+    from napari_autostructn2v.engine.denoising import Model
     from napari_autostructn2v.engine.devices import choose_device
-    from napari_autostructn2v.engine.pipeline import Model
 
     stop = stop or Flag()
     try:
@@ -137,7 +137,7 @@ def _denoise(
     stop: Stop,
     known: dict[Path, Path],
 ) -> Iterator[TileDone | FileDone]:
-    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine import denoising
     from napari_autostructn2v.engine.data.sink import FileSink
 
     warnings: list[str] = []
@@ -146,7 +146,7 @@ def _denoise(
         outputs = _scene_outputs(job.output, sources)
         known |= {real_path(part): job.image for source in sources for part in source.set_files}
         sink = FileSink(outputs, overwrite)
-        for event in pipeline.apply(model, sources, sink=sink, stop=stop, **options):
+        for event in denoising.apply(model, sources, sink=sink, stop=stop, **options):
             match event:
                 case TileDone():
                     yield event

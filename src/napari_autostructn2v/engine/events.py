@@ -5,6 +5,7 @@ A run that can begin yields `Started` first; every run ends with one `Finished` 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -23,6 +24,9 @@ class Stop(Protocol):
     """A flag that asks a run to stop, such as threading.Event or multiprocessing.Event."""
 
     def is_set(self) -> bool: ...
+
+
+NEVER: Stop = threading.Event()
 
 
 def read_only(array: Array) -> Array:

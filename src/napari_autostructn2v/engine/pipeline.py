@@ -7,24 +7,27 @@ it and nothing else. What it does is in `_run`; how a network is trained is in `
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event as Flag
 from typing import Any
 
 from napari_autostructn2v.engine import events
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import normalise as _normalise
-from napari_autostructn2v.engine.data.opening import open_source
 from napari_autostructn2v.engine.data.sampling import sampled
-from napari_autostructn2v.engine.data.sink import ArraySink, FileSink, Sink
-from napari_autostructn2v.engine.data.source import Source, as_source
-from napari_autostructn2v.engine.devices import Runtime, choose_device
-from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
-from napari_autostructn2v.engine.events import Event, Place, Stop
-from napari_autostructn2v.engine.inference.fit import misfit
+from napari_autostructn2v.engine.data.sink import ArraySink, Sink
+from napari_autostructn2v.engine.data.source import Source
+from napari_autostructn2v.engine.denoising import (
+    Model,
+    check_channels,
+    consume,
+    misfits,
+    sources_of,
+)
+from napari_autostructn2v.engine.devices import Runtime
+from napari_autostructn2v.engine.errors import InputError
+from napari_autostructn2v.engine.events import NEVER, Event, Place, Stop
 from napari_autostructn2v.engine.inference.mended import mended, with_noise
 from napari_autostructn2v.engine.inference.results import write
 from napari_autostructn2v.engine.labels import STAGE_TITLES
@@ -39,8 +42,6 @@ from napari_autostructn2v.engine.training.learned import TrainingInputs
 from napari_autostructn2v.engine.training.preview import Previewer
 from napari_autostructn2v.engine.training.resume import InitFrom, kept_config, take_over
 from napari_autostructn2v.engine.training.stages import train_network
-
-_NEVER = Flag()
 
 
 def run(
@@ -83,7 +84,7 @@ def run(
     """
     state = State()
     return guarded(
-        _run(images, onto, config or Config(), sink, stop or _NEVER, start, preview, state), state
+        _run(images, onto, config or Config(), sink, stop or NEVER, start, preview, state), state
     )
 
 
@@ -98,8 +99,8 @@ def _run(
     state: State,
 ) -> Generator[Event, None, events.Finished]:
     began = time.monotonic()
-    sources = _sources(images, config.axes)
-    shown = sources if onto is None else _sources(onto, config.axes)
+    sources = sources_of(images, config.axes)
+    shown = sources if onto is None else sources_of(onto, config.axes)
     if begin is None and config.stage1_model is not None:
         begin = _stage1_of(config.stage1_model)
     init = InitFrom(begin) if isinstance(begin, TrainedModel) else begin
@@ -123,13 +124,13 @@ def _run(
     else:
         normalisation = _normalise(sources, config)
     normalisation = replace(normalisation, offset=sources[0].offset)
-    _check_channels(sources, len(normalisation.mean))
+    check_channels(sources, len(normalisation.mean))
     channels: list[int | None] = [None]
     if config.network_per_channel:
         channels = list(range(max(source.channels for source in sources)))
-    _check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
+    check_channels(shown, len(channels if config.network_per_channel else normalisation.mean))
     if start and start.units:
-        yield from _misfits(start, sources)
+        yield from misfits(start, sources)
     previewer = preview and Previewer(
         preview, [whole.seen(waves) for image in shown for whole in mended([image])],
         normalisation, device, stop,
@@ -201,112 +202,6 @@ def _waves(source: Source, config: Config) -> tuple[Wave | None, ...]:
     return tuple(finding.noise.wave for finding in analysis.analyse([source], config))
 
 
-def _check_channels(sources: Sequence[Source], trained: int) -> None:
-    for source in sources:
-        if source.channels > trained:
-            raise InputError(
-                f"image {source.name} has {source.channels} channels, the model was trained on "
-                f"{trained}"
-            )
-
-
-def apply(
-    model: TrainedModel,
-    images: Any,
-    *,
-    sink: Sink,
-    axes: str | None = None,
-    device: str = "auto",
-    tile: int | None = None,
-    dtype: str = "auto",
-    stage: str = "recommended",
-    stop: Stop | None = None,
-) -> Iterator[Event]:
-    """Denoise images with a trained model; events as `run` yields them.
-
-    `stage` is the one whose result is wanted: "recommended", or a stage's own name.
-    """
-    return guarded(
-        _apply(model, images, sink, axes, device, tile, dtype, stage, stop or _NEVER), State(model)
-    )
-
-
-def _apply(
-    model: TrainedModel,
-    images: Any,
-    sink: Sink,
-    axes: str | None,
-    device: str,
-    tile: int | None,
-    dtype: str,
-    stage: str,
-    stop: Stop,
-) -> Generator[Event, None, events.Finished]:
-    chosen = choose_device(device)
-    sources = _sources(images, axes)
-    _check_channels(sources, len(model.normalisation.mean))
-    if not model.units:
-        raise InputError("the model holds no network: its training was stopped before it began")
-    for channel in range(max(source.channels for source in sources)):
-        model.unit(channel)  # a stopped training may have left it out
-    yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
-    yield from _misfits(model, sources)
-    yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)
-    return events.Finished(model, stop.is_set())
-
-
-def _misfits(model: TrainedModel, sources: Sequence[Source]) -> Iterator[events.Warning]:
-    for source in sources:
-        if found := misfit(model, source):
-            yield events.Warning(found)
-
-
-class Model(TrainedModel):
-    """A trained model, which denoises images."""
-
-    def denoise(
-        self,
-        image: Any,
-        out: str | Path | None = None,
-        *,
-        axes: str | None = None,
-        device: str = "auto",
-        tile: int | None = None,
-        dtype: str = "auto",
-        stage: str = "recommended",
-        overwrite: bool = False,
-    ) -> Any:
-        """Denoise an array or a file.
-
-        Parameters
-        ----------
-        image
-            Array-like of 2 to 5 axes, or the path of an image.
-        out
-            A .tif or .zarr file to write, tile by tile; default: the result is returned.
-        stage
-            The stage whose result is wanted, "stage1" or "stage2"; default: the best.
-
-        Returns
-        -------
-        An array of the image's shape, or the path `out`.
-
-        Raises
-        ------
-        InputError
-            If the image can't be read, has other channels than the model, or `out` exists; if the
-            model has no such stage.
-        """
-        is_path = isinstance(image, str | Path)
-        source = open_source(image, axes) if is_path else as_source(image, axes)
-        sink = FileSink([out], overwrite) if out is not None else ArraySink()
-        with source:
-            consume(
-                apply(self, source, sink=sink, device=device, tile=tile, dtype=dtype, stage=stage)
-            )
-        return Path(out) if out is not None else sink.final[0]  # type: ignore[union-attr]
-
-
 def denoise(
     noisy: Any,
     *,
@@ -351,26 +246,3 @@ def denoise(
     sink = ArraySink()
     consume(run(noisy, Config.parse(values), sink=sink))
     return sink.final[0]
-
-
-def consume(stream: Iterable[Event]) -> events.Finished:
-    """Drive a run to its end; raise the error it failed with.
-
-    What the run warns of is a `DenoisingWarning`.
-    """
-    last = None
-    for last in stream:  # only the last is kept: previews are images
-        if isinstance(last, events.Warning):
-            warnings.warn(last.message, DenoisingWarning, stacklevel=2)
-    if isinstance(last, events.Failed):
-        raise last.error
-    assert isinstance(last, events.Finished)
-    return last
-
-
-def _sources(images: Any, axes: str | None) -> list[Source]:
-    several = images if isinstance(images, list | tuple) else [images]
-    sources = [as_source(image, axes) for image in several]
-    if not sources:
-        raise InputError("there is no image to denoise")
-    return sources

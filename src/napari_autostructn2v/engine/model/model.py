@@ -122,7 +122,7 @@ class TrainedModel(ABC):
 
     @abstractmethod
     def denoise(self, *args: Any, **options: Any) -> Any:
-        """Denoise an image: see `pipeline.Model`, which alone knows how."""
+        """Denoise an image: see `denoising.Model`, which alone knows how."""
 
     def info(self) -> dict[str, Any]:
         """What is in the model, as plain values."""

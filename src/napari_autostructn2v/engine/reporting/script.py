@@ -16,10 +16,7 @@ NO_FILE = "PATH/TO/IMAGE.tif"  # placeholder for an image that is only in memory
 _TRAIN = '''\
 """Written by napari-autostructn2v {version}."""
 
-from napari_autostructn2v import Config, run
-from napari_autostructn2v.engine.pipeline import consume
-from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.opening import find_sources
+from napari_autostructn2v import Config, FileSink, consume, find_sources, output_paths, run
 
 config = {config}
 images = {images}
@@ -31,10 +28,7 @@ consume(run(sources, config, sink=sink))
 _APPLY = '''\
 """Written by napari-autostructn2v {version}."""
 
-from napari_autostructn2v import Model
-from napari_autostructn2v.engine.pipeline import apply, consume
-from napari_autostructn2v.engine.data.sink import FileSink, output_paths
-from napari_autostructn2v.engine.data.opening import find_sources
+from napari_autostructn2v import FileSink, Model, apply, consume, find_sources, output_paths
 
 model = Model.load({model!r})
 images = {images}

@@ -195,10 +195,10 @@ def _apply(
     job: Apply, sources: Sequence[Source], stop: StopFlag, again: bool = False
 ) -> Iterator[object]:
     """Denoise until a stop, or until Stop is pressed `again`."""
-    from napari_autostructn2v.engine import pipeline
+    from napari_autostructn2v.engine import denoising
 
     config = job.config
-    return pipeline.apply(
+    return denoising.apply(
         job.model,
         list(sources),
         sink=job.sink,
@@ -216,6 +216,6 @@ def _save(job: Save) -> Iterator[object]:
 
 
 def _load(job: Load) -> Iterator[object]:
-    from napari_autostructn2v.engine.pipeline import Model
+    from napari_autostructn2v.engine.denoising import Model
 
     yield Loaded(job.path, Model.load(job.path))
