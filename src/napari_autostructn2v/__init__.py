@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
     from napari_autostructn2v.engine.mask.analysis import analyse
     from napari_autostructn2v.engine.pipeline import denoise, run
+    from napari_autostructn2v.engine.training.resume import InitFrom
 
     __version__: str
 
 __all__ = [
-    "ArraySink", "Config", "DenoisingWarning", "FileSink", "InputError", "Model", "__version__",
-    "analyse", "apply", "as_source", "consume", "denoise", "events", "find_sources",
+    "ArraySink", "Config", "DenoisingWarning", "FileSink", "InitFrom", "InputError", "Model",
+    "__version__", "analyse", "apply", "as_source", "consume", "denoise", "events", "find_sources",
     "output_paths", "run", "synthetic",
 ]  # fmt: skip
 
@@ -36,6 +37,7 @@ _HOMES = {
     "mask.analysis": ("analyse",),
     "denoising": ("Model", "apply", "consume"),
     "pipeline": ("denoise", "run"),
+    "training.resume": ("InitFrom",),
 }
 
 
