@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files, plan
+from napari_autostructn2v.engine.batch import BatchItem, FileDone, denoise_files, plan
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data import naming
 from napari_autostructn2v.engine.data.naming import distinct
@@ -39,8 +39,8 @@ def folder(tmp_path):
     return folder
 
 
-def names(jobs):
-    return [(job.image.name, job.output.name) for job in jobs]
+def names(items):
+    return [(item.image.name, item.output.name) for item in items]
 
 
 def outcomes(stream):
@@ -63,7 +63,7 @@ def test_two_files_never_have_one_result(folder):
     (folder / "A1.png").touch()
     (folder / "a1.ome.tif").touch()
     np.save(folder / "a2.npy", NOISY)
-    results = [job.output.name for job in plan(folder, folder / "out")]
+    results = [item.output.name for item in plan(folder, folder / "out")]
     assert len({name.casefold() for name in results}) == len(results) == 6
     assert set(results) >= {"a2.tif", "a2-2.tif"}
 
@@ -89,8 +89,8 @@ def test_a_file_that_is_missing_is_named(folder):
 
 
 def test_each_file_has_its_tiles_and_its_outcome_and_a_bad_one_ends_nothing(model, folder):
-    jobs = plan(folder, folder / "out")
-    told = list(denoise_files(model, jobs, device="cpu"))
+    items = plan(folder, folder / "out")
+    told = list(denoise_files(model, items, device="cpu"))
     assert isinstance(told[0], events.Started)
     assert told[0].images == ("a1.tif", "a2.tif", "a10.tif")
     assert outcomes(told) == [(0, "done"), (1, "failed"), (2, "done")]
@@ -105,13 +105,13 @@ def test_each_file_has_its_tiles_and_its_outcome_and_a_bad_one_ends_nothing(mode
 
 
 def test_a_result_that_exists_is_replaced_only_on_request(model, folder):
-    jobs = plan(folder / "a1.tif", folder / "out")
+    items = plan(folder / "a1.tif", folder / "out")
     (folder / "out").mkdir()
-    jobs[0].output.write_text("precious")
-    assert outcomes(denoise_files(model, jobs, device="cpu")) == [(0, "skipped")]
-    assert jobs[0].output.read_text() == "precious"
-    assert outcomes(denoise_files(model, jobs, device="cpu", overwrite=True)) == [(0, "done")]
-    assert tifffile.imread(jobs[0].output).shape == NOISY.shape
+    items[0].output.write_text("precious")
+    assert outcomes(denoise_files(model, items, device="cpu")) == [(0, "skipped")]
+    assert items[0].output.read_text() == "precious"
+    assert outcomes(denoise_files(model, items, device="cpu", overwrite=True)) == [(0, "done")]
+    assert tifffile.imread(items[0].output).shape == NOISY.shape
 
 
 class AfterTiles:
@@ -126,9 +126,9 @@ class AfterTiles:
 
 def test_a_stop_ends_within_a_tile_and_begins_no_other_file(model, folder):
     image = folder / "a10.tif"
-    jobs = [Job(image, folder / "out" / f"{i}.tif") for i in range(3)]
+    items = [BatchItem(image, folder / "out" / f"{i}.tif") for i in range(3)]
     stop, told = AfterTiles(), []
-    for event in denoise_files(model, jobs, device="cpu", tile=32, stop=stop):
+    for event in denoise_files(model, items, device="cpu", tile=32, stop=stop):
         told.append(event)
         if isinstance(event, events.TileDone):
             stop.left -= 1
@@ -141,8 +141,11 @@ def test_a_stop_ends_within_a_tile_and_begins_no_other_file(model, folder):
 
 def test_no_image_of_a_batch_is_replaced(model, folder):
     before = (folder / "a10.tif").read_bytes()
-    jobs = [Job(folder / "a1.tif", folder / "a10.tif"), Job(folder / "a10.tif", folder / "b.tif")]
-    (last,) = denoise_files(model, jobs, device="cpu", overwrite=True)
+    items = [
+        BatchItem(folder / "a1.tif", folder / "a10.tif"),
+        BatchItem(folder / "a10.tif", folder / "b.tif"),
+    ]
+    (last,) = denoise_files(model, items, device="cpu", overwrite=True)
     assert "would replace the input" in last.message
     assert (folder / "a10.tif").read_bytes() == before
 
@@ -153,10 +156,10 @@ def test_a_stage_that_the_model_lacks_is_told_before_any_file(model, folder):
 
 
 def test_the_options_reach_every_file(model, folder):
-    jobs = plan(folder / "a1.tif", folder / "out")
-    told = list(denoise_files(model, jobs, device="cpu", tile=32, dtype="uint16"))
+    items = plan(folder / "a1.tif", folder / "out")
+    told = list(denoise_files(model, items, device="cpu", tile=32, dtype="uint16"))
     assert sum(isinstance(event, events.TileDone) for event in told) == 4
-    assert tifffile.imread(jobs[0].output).dtype == np.uint16
+    assert tifffile.imread(items[0].output).dtype == np.uint16
 
 
 def test_without_a_model_nothing_begins(folder, tmp_path):

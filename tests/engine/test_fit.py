@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files
+from napari_autostructn2v.engine.batch import BatchItem, FileDone, denoise_files
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.files import write_tiff
 from napari_autostructn2v.engine.data.normalise import Normalisation
@@ -146,12 +146,12 @@ def test_what_the_type_of_a_result_cuts_off_is_told(
 
 def test_a_batch_tells_it_of_each_file(tmp_path: Any) -> None:
     own = np.random.default_rng(1).normal(1000, 10, (64, 64)).astype(np.float32)
-    jobs = [Job(tmp_path / f"{name}.tif", tmp_path / "out" / f"{name}.tif") for name in "ab"]
-    for job, image in zip(jobs, (own, FOREIGN), strict=True):
-        write_tiff(job.image, image)
+    items = [BatchItem(tmp_path / f"{name}.tif", tmp_path / "out" / f"{name}.tif") for name in "ab"]
+    for item, image in zip(items, (own, FOREIGN), strict=True):
+        write_tiff(item.image, image)
     told = [
         event
-        for event in denoise_files(model_of(own), jobs, device="cpu")
+        for event in denoise_files(model_of(own), items, device="cpu")
         if isinstance(event, FileDone)
     ]
     assert [bool(event.warnings) for event in told] == [False, True]

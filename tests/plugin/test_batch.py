@@ -72,7 +72,7 @@ def open_panel(qtbot):
             panel.set_model(model, "cells.asn2v", Config(device="cpu", tile=64))
         if folder is not None:
             panel.chooser.images.setText(str(folder))
-            qtbot.waitUntil(lambda: bool(panel.files.jobs))
+            qtbot.waitUntil(lambda: bool(panel.files.items))
         return panel
 
     return open_
@@ -95,17 +95,17 @@ def test_the_images_of_a_folder_are_listed(open_panel, folder):
     panel = open_panel(folder=folder)
     assert rows(panel) == [(n, "waiting") for n in ("a1.tif", "a2.tif", "a10.tif", "b.tif")]
     assert panel.chooser.note.text() == "4 images"
-    assert panel.files.jobs[0].output == folder / "denoised" / "a1.tif"
+    assert panel.files.items[0].output == folder / "denoised" / "a1.tif"
 
 
 def test_a_pattern_chooses_among_them(open_panel, folder, qtbot, tmp_path):
     panel = open_panel(folder=folder)
     panel.chooser.results.setText(str(tmp_path / "out"))
     QTest.keyClicks(panel.chooser.pattern, "a1*")
-    assert panel.files.jobs == []
+    assert panel.files.items == []
     assert not panel.start_button.isEnabled()
     qtbot.waitUntil(lambda: len(rows(panel)) == 2)
-    assert panel.files.jobs[1].output == tmp_path / "out" / "a10.tif"
+    assert panel.files.items[1].output == tmp_path / "out" / "a10.tif"
     panel.chooser.pattern.setText("c*")
     qtbot.waitUntil(lambda: "nothing matches" in panel.chooser.note.text())
     assert not panel.start_button.isEnabled()
@@ -115,7 +115,7 @@ def test_a_pattern_chooses_among_them(open_panel, folder, qtbot, tmp_path):
 def test_one_image_will_do(open_panel, folder, name):
     (folder / "c.zarr").mkdir()
     panel = open_panel(folder=folder / name)
-    assert [(job.image, job.output) for job in panel.files.jobs] == [
+    assert [(job.image, job.output) for job in panel.files.items] == [
         (folder / name, folder / "denoised" / name)
     ]
 
@@ -130,7 +130,7 @@ def test_files_are_chosen_in_a_dialog_until_the_folder_is_typed(
     qtbot.waitUntil(lambda: [name for name, _ in rows(panel)] == ["b.tif", "a1.tif"])
     assert not panel.chooser.pattern.isEnabled()
     assert panel.chooser.pattern.placeholderText() == "2 files chosen"
-    assert panel.files.jobs[0].output == folder / "denoised" / "b.tif"
+    assert panel.files.items[0].output == folder / "denoised" / "b.tif"
     QTest.keyClicks(panel.chooser.images, "/")
     qtbot.waitUntil(lambda: len(rows(panel)) == 4)
     assert panel.chooser.pattern.isEnabled()
@@ -222,7 +222,7 @@ def test_closing_it_ends_the_work(folder, qtbot):
     panel = BatchPanel(denoise)
     panel.set_model("model", "m")
     panel.chooser.images.setText(str(folder))
-    qtbot.waitUntil(lambda: bool(panel.files.jobs))
+    qtbot.waitUntil(lambda: bool(panel.files.items))
     denoise.go.clear()
     panel.start_button.click()
     run = panel._run
@@ -247,7 +247,7 @@ def test_return_looks_at_once_and_starts_nothing_further_up(listener, qtbot, fol
     panel.chooser.images.setText(str(folder))
     QTest.keyClick(panel.chooser.images, Qt.Key.Key_Return)
     QTest.keyClick(panel.table, Qt.Key.Key_Enter)
-    qtbot.waitUntil(lambda: len(panel.files.jobs) == 4)
+    qtbot.waitUntil(lambda: len(panel.files.items) == 4)
     assert listener.pressed == []
 
 
@@ -276,7 +276,7 @@ def test_a_real_model_on_real_files(qtbot, open_panel, tmp_path):
     qtbot.addWidget(panel)
     panel.set_model(model, "trained here", config)
     panel.chooser.set_folders({"images": str(tmp_path / "in"), "results": str(tmp_path / "out")})
-    qtbot.waitUntil(lambda: len(panel.files.jobs) == 2)
+    qtbot.waitUntil(lambda: len(panel.files.items) == 2)
     start(panel, qtbot)
     assert panel.summary.text() == "1 done, 1 failed"
     np.testing.assert_allclose(
@@ -302,4 +302,4 @@ def test_a_file_that_is_done_with_a_warning_says_so(open_panel, folder, qtbot):
     panel.chooser.pattern.setText("b*")
     assert panel.summary.isHidden(), "it was of other files"
     assert panel.detail.isHidden()
-    qtbot.waitUntil(lambda: len(panel.files.jobs) == 1)
+    qtbot.waitUntil(lambda: len(panel.files.items) == 1)

@@ -22,9 +22,9 @@ from napari_autostructn2v.cli.display import (
 from napari_autostructn2v.cli.failures import worst
 from napari_autostructn2v.cli.jobs import (
     Extras,
-    Job,
+    TrainingRun,
     Write,
-    check_jobs,
+    check_runs,
     finished,
     last_event,
     run_each,
@@ -156,9 +156,9 @@ def run(
             code = run_each(inputs, output, extras, chosen, overwrite, stop, reads)
         else:
             sources = find_sources(inputs, chosen.axes)
-            job = Job(output_paths(output, sources), extras, chosen, overwrite)
-            check_jobs([job], [*reads, *(path for source in sources for path in source.files)])
-            code = job.run(sources, stop)
+            training = TrainingRun(output_paths(output, sources), extras, chosen, overwrite)
+            check_runs([training], [*reads, *(path for source in sources for path in source.files)])
+            code = training.run(sources, stop)
     raise typer.Exit(code)
 
 

@@ -63,7 +63,7 @@ class Extras:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingRun:
     """One model to train: its settings and outputs."""
 
     outputs: Sequence[Path]
@@ -154,17 +154,17 @@ class Job:
         say(f"the model so far is kept; to finish: {command}")
 
 
-def check_jobs(jobs: Sequence[Job], reads: Iterable[Path | None]) -> None:
+def check_runs(runs: Sequence[TrainingRun], reads: Iterable[Path | None]) -> None:
     """Raise an InputError for what can't be written, before anything is trained."""
-    kept = [job for job in jobs if job.extras.experiment is not None]
-    logs = {job.settings.tensorboard for job in jobs if job not in kept}
+    kept = [run for run in runs if run.extras.experiment is not None]
+    logs = {run.settings.tensorboard for run in runs if run not in kept}
     check_outputs(
-        results=[path for job in jobs for path in job.outputs],
-        files=[path for job in jobs for path in job.extras.files],
-        experiments=[job.extras.experiment for job in kept if job.extras.experiment],
+        results=[path for run in runs for path in run.outputs],
+        files=[path for run in runs for path in run.extras.files],
+        experiments=[run.extras.experiment for run in kept if run.extras.experiment],
         folders=[path for path in logs if path is not None],
         reads=[path for path in reads if path is not None],
-        overwrite=any(job.overwrite for job in jobs),
+        overwrite=any(run.overwrite for run in runs),
     )
 
 
@@ -193,14 +193,16 @@ def run_each(
     count = len(good) + len(failed)
     outputs = output_paths(output, good)
     names = distinct(f"{stem(path)}.json" for path in outputs)  # of a.tif and of a.zarr
-    jobs = [
-        Job([path], extras.of(stem(Path(name))) if count > 1 else extras, settings, overwrite)
+    runs = [
+        TrainingRun(
+            [path], extras.of(stem(Path(name))) if count > 1 else extras, settings, overwrite
+        )
         for path, name in zip(outputs, names, strict=True)
     ]
-    check_jobs(jobs, [*(path for source in good for path in source.files), *reads])
-    for job, source in zip(jobs, good, strict=True):
+    check_runs(runs, [*(path for source in good for path in source.files), *reads])
+    for run, source in zip(runs, good, strict=True):
         try:
-            code = job.run([source], stop)
+            code = run.run([source], stop)
         except typer.Exit:  # stopped
             raise
         except Exception as error:  # noqa: BLE001 - the other files still run

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchItem:
     """An image file and the path of its result."""
 
     image: Path
@@ -54,7 +54,7 @@ class FileDone:
     warnings: tuple[str, ...] = ()
 
 
-def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[Job]:
+def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[BatchItem]:
     """Find files, as `find_files` does, and name their results in a folder.
 
     A result is named after its file, with a number if names repeat; it is .zarr if the file is
@@ -75,12 +75,12 @@ def plan(images: str | Path | Iterable[str | Path], folder: str | Path) -> list[
         if not file.exists():
             raise InputError(f"there is no file or folder {file}")
     results = distinct(f"{stem(file)}{'.zarr' if is_zarr(file) else '.tif'}" for file in files)
-    return [Job(file, folder / name) for file, name in zip(files, results, strict=True)]
+    return [BatchItem(file, folder / name) for file, name in zip(files, results, strict=True)]
 
 
 def denoise_files(
     model: TrainedModel | str | Path,
-    jobs: Sequence[Job],
+    items: Sequence[BatchItem],
     *,
     overwrite: bool = False,
     axes: str | None = None,
@@ -95,7 +95,7 @@ def denoise_files(
     Yields
     ------
     `Started`; for each file a `TileDone` per tile and one `FileDone`; finally `Finished`, or only
-    `Failed` if the batch cannot begin. `image` of an event is the number of its job. Files whose
+    `Failed` if the batch cannot begin. `image` of an event is the number of its item. Files whose
     result exists are skipped unless `overwrite`; no input is ever replaced. After a stop, files
     not begun have no event.
     """
@@ -104,33 +104,33 @@ def denoise_files(
 
     stop = stop or Flag()
     try:
-        refuse_clashes([job.output for job in jobs], [job.image for job in jobs])
+        refuse_clashes([item.output for item in items], [item.image for item in items])
         trained = Model.load(model) if isinstance(model, str | Path) else model
         trained.result(stage)
         chosen = str(choose_device(device))
     except InputError as error:
         yield Failed(error, str(error))
         return
-    yield Started(tuple(job.image.name for job in jobs), chosen, "float32")
+    yield Started(tuple(item.image.name for item in items), chosen, "float32")
     options = {"device": chosen, "tile": tile, "dtype": dtype, "stage": stage}
     known: dict[Path, Path] = {}  # file of a multi-file set: the file it was opened with
-    for index, job in enumerate(jobs):
+    for index, item in enumerate(items):
         if stop.is_set():
             break
-        if (first := known.get(real_path(job.image))) is not None:
-            yield FileDone(index, "skipped", f"{job.image} belongs to the set opened with {first}")
+        if (first := known.get(real_path(item.image))) is not None:
+            yield FileDone(index, "skipped", f"{item.image} belongs to the set opened with {first}")
             continue
-        if job.output.exists() and not overwrite:
-            yield FileDone(index, "skipped", f"{job.output} exists and is not overwritten")
+        if item.output.exists() and not overwrite:
+            yield FileDone(index, "skipped", f"{item.output} exists and is not overwritten")
             continue
-        for event in _denoise(trained, job, axes, overwrite, options, stop, known):
+        for event in _denoise(trained, item, axes, overwrite, options, stop, known):
             yield replace(event, image=index)
     yield Finished(trained, stop.is_set())
 
 
 def _denoise(
     model: TrainedModel,
-    job: Job,
+    item: BatchItem,
     axes: str | None,
     overwrite: bool,
     options: Mapping[str, Any],
@@ -142,9 +142,9 @@ def _denoise(
 
     warnings: list[str] = []
     try:
-        sources = open_sources(job.image, axes)
-        outputs = _scene_outputs(job.output, sources)
-        known |= {real_path(part): job.image for source in sources for part in source.set_files}
+        sources = open_sources(item.image, axes)
+        outputs = _scene_outputs(item.output, sources)
+        known |= {real_path(part): item.image for source in sources for part in source.set_files}
         sink = FileSink(outputs, overwrite)
         for event in denoising.apply(model, sources, sink=sink, stop=stop, **options):
             match event:
@@ -153,14 +153,14 @@ def _denoise(
                 case Warning():
                     warnings.append(event.message)
                 case Failed():
-                    yield _failure(job, event.error, event.message)
+                    yield _failure(item, event.error, event.message)
                 case Finished(stopped=True):
                     left = "".join(f"; {path} holds the unfinished result" for path in sink.kept)
-                    yield FileDone(0, "stopped", f"{job.output} was stopped{left}")
+                    yield FileDone(0, "stopped", f"{item.output} was stopped{left}")
                 case Finished():
                     yield FileDone(0, "done", ", ".join(map(str, outputs)), tuple(warnings))
     except Exception as error:  # noqa: BLE001 - one file's error must not end the batch
-        yield _failure(job, error, str(error) or type(error).__name__)
+        yield _failure(item, error, str(error) or type(error).__name__)
 
 
 def _scene_outputs(output: Path, sources: Sequence[Source]) -> list[Path]:
@@ -173,7 +173,7 @@ def _scene_outputs(output: Path, sources: Sequence[Source]) -> list[Path]:
     ]
 
 
-def _failure(job: Job, error: BaseException, message: str) -> FileDone:
+def _failure(item: BatchItem, error: BaseException, message: str) -> FileDone:
     if not isinstance(error, InputError):
-        _log.error("%s failed", job.image, exc_info=error)
+        _log.error("%s failed", item.image, exc_info=error)
     return FileDone(0, "failed", message)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_autostructn2v.engine.batch import FileDone, Job, denoise_files
+from napari_autostructn2v.engine.batch import BatchItem, FileDone, denoise_files
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.events import Event, Failed, Finished, TileDone
 from napari_autostructn2v.plugin.batch.file_chooser import FileChooser
@@ -136,17 +136,17 @@ class BatchPanel(QWidget):
         run = self._run
         self.chooser.setEnabled(run is None)
         self.overwrite.setEnabled(run is None)
-        ready = self._model is not None and bool(self.files.jobs)
+        ready = self._model is not None and bool(self.files.items)
         self.start_button.setEnabled(ready and run is None)
         self.stop_button.setEnabled(run is not None and not run.is_stopping)
 
-    def _on_found(self, jobs: list[Job]) -> None:
-        self._show_jobs(jobs)
+    def _on_found(self, items: list[BatchItem]) -> None:
+        self._show_items(items)
         self._update()
 
-    def _show_jobs(self, jobs: Sequence[Job]) -> None:
+    def _show_items(self, items: Sequence[BatchItem]) -> None:
         """Show files that wait; what was said of others goes."""
-        self.files.set_jobs(jobs)
+        self.files.set_items(items)
         self.bar.setValue(0)
         self.summary.say("")
         self.detail.say("")
@@ -157,7 +157,7 @@ class BatchPanel(QWidget):
     def _start(self) -> None:
         if self._run is not None:
             return
-        self._show_jobs(self.files.jobs)
+        self._show_items(self.files.items)
         self.summary.say("Starting")
         self._run = Run(self._engine(), "Denoise files")
         self._run.event.connect(self._on_event)
@@ -169,7 +169,7 @@ class BatchPanel(QWidget):
         self.running_changed.emit(True)
 
     def _engine(self) -> Engine:
-        denoise, model, jobs, config = self._denoise, self._model, self.files.jobs, self._config
+        denoise, model, items, config = self._denoise, self._model, self.files.items, self._config
         overwrite = self.overwrite.isChecked()
 
         def begin(stop: StopFlag) -> Iterator[Event | FileDone]:
@@ -177,7 +177,7 @@ class BatchPanel(QWidget):
                 "device": config.device, "tile": config.tile, "dtype": config.dtype,
                 "stage": config.result,
             }  # fmt: skip
-            return denoise(model, jobs, overwrite=overwrite, stop=stop, **options)
+            return denoise(model, items, overwrite=overwrite, stop=stop, **options)
 
         return begin
 

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_autostructn2v.engine.batch import Job, plan
+from napari_autostructn2v.engine.batch import BatchItem, plan
 from napari_autostructn2v.engine.data.io.readers import is_zarr
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.plugin.widgets.debounced import Debounced
@@ -38,7 +38,7 @@ class _Request:
     files: tuple[str, ...]
     results: str
 
-    def find(self) -> list[Job]:
+    def find(self) -> list[BatchItem]:
         place = Path(self.folder).expanduser()
         is_image = place.is_file() or is_zarr(place)
         images: list[str | Path] = [place]
@@ -51,7 +51,7 @@ class _Request:
 
 
 class FileChooser(QWidget):
-    """`found` carries the jobs whenever the choice changes; none while they are looked for.
+    """`found` carries the items whenever the choice changes; none while they are looked for.
 
     The looking is done in the background: a folder on a server may be slow.
     """
@@ -162,7 +162,7 @@ class FileChooser(QWidget):
         if request.folder:
             self._finding.request(request)
 
-    def _on_found(self, answer: tuple[_Request, list[Job] | str]) -> None:
+    def _on_found(self, answer: tuple[_Request, list[BatchItem] | str]) -> None:
         request, found = answer
         if request != self._request():
             return  # the user has typed on
@@ -182,7 +182,7 @@ class FileChooser(QWidget):
             super().keyPressEvent(event)
 
 
-def _find(request: _Request) -> tuple[_Request, list[Job] | str]:
+def _find(request: _Request) -> tuple[_Request, list[BatchItem] | str]:
     try:
         return request, request.find()
     except (InputError, OSError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 
-from napari_autostructn2v.engine.batch import FileDone, Job
+from napari_autostructn2v.engine.batch import BatchItem, FileDone
 from napari_autostructn2v.engine.events import TileDone
 
 _COLUMNS = ("Image", "Status")
@@ -17,32 +17,32 @@ _COLUMNS = ("Image", "Status")
 
 @dataclass
 class _Row:
-    job: Job
+    item: BatchItem
     status: str = "waiting"
     share: float = 0.0
     message: str = ""
 
 
 class FileTable(QAbstractTableModel):
-    """One row for each job. Lives on the GUI thread."""
+    """One row for each item. Lives on the GUI thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[_Row] = []
 
     @property
-    def jobs(self) -> list[Job]:
-        return [row.job for row in self._rows]
+    def items(self) -> list[BatchItem]:
+        return [row.item for row in self._rows]
 
     @property
     def share(self) -> float:
         """How much of all is done, 0 to 1."""
         return sum(row.share for row in self._rows) / max(len(self._rows), 1)
 
-    def set_jobs(self, jobs: Sequence[Job]) -> None:
-        """Show jobs, all of them waiting."""
+    def set_items(self, items: Sequence[BatchItem]) -> None:
+        """Show items, all of them waiting."""
         self.beginResetModel()
-        self._rows = [_Row(job) for job in jobs]
+        self._rows = [_Row(item) for item in items]
         self.endResetModel()
 
     def show_event(self, event: TileDone | FileDone) -> None:
@@ -59,7 +59,7 @@ class FileTable(QAbstractTableModel):
 
     def message(self, row: int) -> str:
         """Tell what became of a file in a sentence, or else where it is."""
-        path, text = str(self._rows[row].job.image), self._rows[row].message
+        path, text = str(self._rows[row].item.image), self._rows[row].message
         if not text:
             return path
         text = text.replace(path, "this file")  # its row says which; long paths do not wrap
@@ -79,7 +79,7 @@ class FileTable(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         row = self._rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return (row.job.image.name, row.status)[index.column()]
+            return (row.item.image.name, row.status)[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
             return self.message(index.row())
         return None

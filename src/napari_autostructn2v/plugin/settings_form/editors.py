@@ -117,6 +117,7 @@ def _parser(kind: Any) -> Callable[[str], Any]:
 
 
 def _path(*, folder: bool) -> Editor:
+    # magicgui's file control makes relative paths absolute, and its button is wide.
     text = _text(optional=True)
     line = text.widget
     button = QToolButton()
