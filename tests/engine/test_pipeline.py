@@ -21,9 +21,10 @@ from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data.normalise import Normalisation
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.data.source import as_source
+from napari_autostructn2v.engine.denoising import Model, apply, consume
 from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.inference.results import result_dtype
-from napari_autostructn2v.engine.pipeline import Model, apply, consume, denoise, run
+from napari_autostructn2v.engine.pipeline import denoise, run
 from napari_autostructn2v.engine.synthetic import psnr, sample
 from napari_autostructn2v.engine.training import loop as train
 
