@@ -411,7 +411,7 @@ def test_what_fails_beside_a_result_costs_only_itself(tmp_path, monkeypatch, cli
 
 def test_the_stage_that_is_asked_for_is_written_and_named(tmp_path, cli):
     tifffile.imwrite(tmp_path / "noisy.tif", noisy(size=64))
-    named = "the result is that of Stage 1"
+    named = "the result is from Stage 1"
     for stage in ("stage1", "stage2"):
         done = cli(
             tmp_path,

@@ -128,7 +128,7 @@ def test_applying_and_going_on_both_tell_before_anything_is_computed() -> None:
 @pytest.mark.parametrize(
     ("image", "dtype", "lost"),
     [
-        (FOREIGN, "same", "100% of the result of image lie above 255"),
+        (FOREIGN, "same", "100% of the result of image is above 255"),
         (FOREIGN, "uint16", None),
         (FOREIGN, "float32", None),
         (np.full((64, 64), 255, np.uint8), "same", None),  # it was so before
@@ -139,7 +139,9 @@ def test_what_the_type_of_a_result_cuts_off_is_told(
     image: np.ndarray, dtype: str, lost: str | None
 ) -> None:
     model = model_of(np.random.default_rng(1).normal(1000, 10, (64, 64)))
-    said = [w for w in warnings(apply(model, image, sink=ArraySink(), dtype=dtype)) if "cut" in w]
+    said = [
+        w for w in warnings(apply(model, image, sink=ArraySink(), dtype=dtype)) if "clipped" in w
+    ]
     assert len(said) == (lost is not None)
     assert all(sentence.startswith(str(lost)) for sentence in said)
 

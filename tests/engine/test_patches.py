@@ -201,7 +201,7 @@ def test_a_region_is_drawn_from_evenly_wherever_it_lies() -> None:
 
 @pytest.mark.parametrize("capacity", [2**15, 2**24])
 def test_without_a_region_anywhere_that_is_said(capacity: int) -> None:
-    with pytest.raises(InputError, match=r"above roi_threshold 1 .*leave use_roi off"):
+    with pytest.raises(InputError, match=r"above the brightness of roi_threshold 1; "):
         pool([whole(specimen((slice(100), slice(100))))], capacity, use_roi=True, roi_threshold=1.0)
 
 

@@ -93,7 +93,7 @@ def test_stop_and_continue(open_real, denoise, wait_idle, qtbot, planted):
         dock.panels.train.stop.click()
 
     denoise(dock, act=stop)
-    assert "the result is that of Stage 1" in message(dock)
+    assert "the result is from Stage 1" in message(dock)
     assert progress.text.text().startswith("Stopped")
     assert np.all(viewer.layers["cells Stage 1 (stopped)"].data > 0)
     steps = dock.session.trained.model.provenance["stages"][0]["steps"]

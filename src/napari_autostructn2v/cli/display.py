@@ -28,7 +28,7 @@ def say_written(paths: Sequence[Path]) -> None:
 def say_stage(model: TrainedModel, stage: StageName) -> None:
     """Say which stage the results come from if it is not the last one."""
     if stage != model.stages[-1]:
-        say(f"the result is that of {STAGE_TITLES[stage]}")
+        say(f"the result is from {STAGE_TITLES[stage]}")
 
 
 def say_findings(findings: Iterable[NoiseAnalysis]) -> None:

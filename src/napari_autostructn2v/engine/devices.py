@@ -1,4 +1,4 @@
-"""Devices: which there are, how precisely they compute, when their memory is used up."""
+"""Devices: choice of device and precision, number of threads, out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def choose_device(name: str) -> torch.device:
-    """Resolve "auto" to the fastest device there is.
+    """Return the device of that name; "auto" is the fastest one available.
 
     Raises
     ------
     InputError
-        If the device asked for is not there.
+        If the device is not available.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
-    there = {
+    available = {
         "cpu": 1,
         "cuda": torch.cuda.device_count(),
         "mps": int(torch.backends.mps.is_available()),
     }
-    if (device.index or 0) >= there[device.type]:
+    if (device.index or 0) >= available[device.type]:
         raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
     return device
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
-    """bfloat16 where the device computes with it, so that the choice never depends on timing."""
+    """Return the precision; "auto" is bfloat16 if the hardware supports it.
+
+    Support is queried, not timed, so that the same machine always chooses the same.
+    """
     if wanted != "auto":
         return wanted  # type: ignore[return-value]
     if device.type == "cuda":
@@ -51,7 +54,7 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how precisely a run computes."""
+    """The device and precision of a run."""
 
     device: torch.device
     precision: Precision
@@ -63,7 +66,7 @@ class Runtime:
         Raises
         ------
         InputError
-            If the device asked for is not there.
+            If the device is not available.
         """
         chosen = choose_device(device)
         return cls(chosen, choose_precision(precision, chosen))
@@ -71,7 +74,7 @@ class Runtime:
 
 @contextmanager
 def threads_restored() -> Iterator[None]:
-    """Undo what `choose_threads` chose, so that whoever chooses next has all to choose from."""
+    """Restore torch's number of threads on exit, undoing `choose_threads`."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -80,7 +83,7 @@ def threads_restored() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA, MPS and the CPU's allocator each say it in their own way."""
+    """Return whether an error of CUDA, MPS or the CPU's allocator means that memory ran out."""
     text = str(error).lower()
     words = ("out of memory", "not enough memory", "can't allocate", "status_alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (

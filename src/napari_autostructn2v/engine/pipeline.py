@@ -175,7 +175,7 @@ def _run(
     wanted = model.available(config.result)
     if config.result != "recommended" == wanted and model.units:
         yield events.Warning(
-            f"{STAGE_TITLES[config.result]} was not trained; the result is that of "
+            f"{STAGE_TITLES[config.result]} was not trained; the result is from "
             f"{STAGE_TITLES[model.best]}."
         )
     if sink is not None and not stopped:

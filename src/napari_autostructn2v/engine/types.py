@@ -1,4 +1,4 @@
-"""Arrays, and boxes of pixels in two or three dimensions."""
+"""Array types, and boxes of pixels in two or three dimensions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 Span = tuple[int, int]
-"""The first pixel along an axis, and the one after the last."""
+"""First pixel along an axis, and one past the last."""
 
 Box = tuple[Span, ...]
-"""A span along each axis: (Y, X) or (Z, Y, X)."""
+"""One span per axis: (Y, X) or (Z, Y, X)."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """`region` ((y0, y1), (x0, x1)) of a plane of one of several images, told by its number."""
+    """A region ((y0, y1), (x0, x1)) of a plane; `image` is the index of its image."""
 
     image: int
     plane: int
@@ -27,7 +27,7 @@ class Place:
 
 
 def whole(size: Sequence[int]) -> Box:
-    """The box of everything."""
+    """Return the box that covers an array of this shape."""
     return tuple((0, length) for length in size)
 
 
@@ -36,18 +36,18 @@ def shape_of(box: Box) -> tuple[int, ...]:
 
 
 def slices(box: Box, origin: Box | None = None) -> tuple[slice, ...]:
-    """Index of a box in an array that holds all, or only the box `origin`."""
+    """Return the index of a box in the whole array, or in an array that holds only `origin`."""
     firsts = [0] * len(box) if origin is None else [first for first, _ in origin]
     return tuple(slice(a - first, b - first) for (a, b), first in zip(box, firsts, strict=True))
 
 
 def box_of(index: Sequence[slice], size: Sequence[int]) -> Box:
-    """The box that slices pick of an array, their ends being clipped as for indexing."""
+    """Return the box that slices select from an array, clipped as in indexing."""
     return tuple(where.indices(n)[:2] for where, n in zip(index, size, strict=True))
 
 
 def inside(box: Box, size: Sequence[int]) -> Box:
-    """The part of a box that lies in an image; a span beside it has a length of 0 or less."""
+    """Return the part of a box inside an image; a span outside it has a length of 0 or less."""
     return tuple((max(start, 0), min(end, n)) for (start, end), n in zip(box, size, strict=True))
 
 
@@ -56,7 +56,7 @@ def covers(outer: Box, inner: Box) -> bool:
 
 
 def middle(box: Box, side: int, step: int = 1) -> Box:
-    """The middle of a box, `side` wide at most, that begins a multiple of `step` after the box.
+    """Return the middle of a box, at most `side` wide, starting a multiple of `step` into it.
 
     Example: the middle of (0, 10) with side 4 is (3, 7); with step 2 it is (2, 6).
     """

@@ -1,1 +1,1 @@
-"""How good a result is, told without the clean image."""
+"""Quality of a result, estimated without the clean image."""

@@ -1,7 +1,7 @@
-"""Judges the networks of one course: is what they take away the noise, and how good is the result.
+"""Judging trained networks: whether they remove only noise, and how good their results are.
 
-Both look at the image alone. A leaking mask shows anywhere, so the check looks at the whole image;
-how good the result is should be told on parts that were not trained on.
+Neither needs a clean image. A leaking mask shows anywhere, so the check uses the whole image;
+quality is assessed on held-out parts if there are any.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array, middle, slices, whole
 
 _SIDE = 256  # px
-_LEAST_SIDE = 16  # px: on less nothing can be told
-_CHECKED, _HELD = 4, 4  # blocks of that side
-_GLANCE = 128  # px, of one block: takes no longer than a tile
+_LEAST_SIDE = 16  # px; smaller blocks aren't used
+_CHECKED, _HELD = 4, 4  # number of blocks to check, and to assess
+_GLANCE = 128  # px, the side of one block; takes no longer than a tile
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What the judgements of a network have in common.
+    """The data and settings for judging a network.
 
-    Of several channels all are checked, and the first that has noise is assessed. Each block is
-    compared with the noise of its own image and channel.
+    If the network is shared by several channels, all are checked and the first with noise is
+    assessed. Each block is compared with the noise of its own image and channel.
     """
 
     config: Config
@@ -50,7 +50,7 @@ class Judge:
     finding: NoiseAnalysis
 
     def check(self, network: Network, mask: Array) -> Check:
-        """Compare what a network takes away with the measured noise."""
+        """Compare what a network removes with the measured noise."""
         rng = np.random.default_rng(self.config.seed)
         pieces = [_middle(piece) for piece in self._anywhere(rng)]
         seen = [piece.read() for piece in pieces]
@@ -64,7 +64,7 @@ class Judge:
         )
 
     def assess(self, networks: Mapping[StageName, Network], found: Check) -> dict[str, Any]:
-        """The quality card of each network, as plain values, and which is the best."""
+        """Return the quality card of each network and the best stage, as plain values."""
         parts = split(self.sources, self.config, self.channel)
         cards = self._cards(networks, *self._blocks(parts.judged))
         return {
@@ -76,9 +76,9 @@ class Judge:
         }
 
     def better(self, networks: Mapping[Name, Network]) -> Name | None:
-        """Which of some networks is the best, by a quick look; None if it can't be told.
+        """Return the name of the best network, from a small block; None if it can't be estimated.
 
-        Where they are alike, the first.
+        If the networks are about equally good, return the first.
         """
         parts = split(self.sources, self.config, self.channel)
         blocks, repeats, noises = self._blocks(parts.judged)
@@ -104,7 +104,7 @@ class Judge:
         return cards
 
     def _noises(self, pieces: Sequence[Piece]) -> list[Noise]:
-        """The noise of the image and channel that each piece is of."""
+        """Return the noise of each piece's image and channel."""
         return [
             self.finding.noise_of(self.sources.index(piece.source), piece.channel)
             for piece in pieces
@@ -134,7 +134,10 @@ class Judge:
     def _blocks(
         self, pieces: Sequence[Piece]
     ) -> tuple[list[Array], list[list[Array]], list[Noise]]:
-        """Parts of some pieces; of a further frame, where frames repeat; their noise."""
+        """Return blocks from some pieces, the same blocks of another frame, and their noise.
+
+        The other frame is read only if the noise was measured in repeated frames.
+        """
         wanted = [
             piece
             for piece in pieces
@@ -153,15 +156,15 @@ class Judge:
 
 
 def _data(blocks: Sequence[Array]) -> list[Array]:
-    """The blocks with NaN where there is no noise that could be compared."""
+    """Return the blocks with NaN for pixels without data."""
     return [block for each in blocks for block in measurable([each])[0]]
 
 
 def _centre(block: Array, side: int) -> Array:
-    """The middle of a block, `side` wide at most."""
+    """Return the middle of a block, at most `side` wide."""
     return block[slices(middle(whole(block.shape), side))]
 
 
 def _middle(piece: Piece) -> Piece:
-    """The middle of a piece, `_SIDE` wide at most; it begins at an even pixel of the piece."""
+    """Return the middle of a piece, at most `_SIDE` wide, starting at an even pixel of it."""
     return replace(piece, region=middle(piece.region, _SIDE, step=2))

@@ -1,4 +1,4 @@
-"""Says how good a result is without knowing the truth: figures, what they mean, how they err."""
+"""The quality card: how good a result is, estimated without the clean image."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.noise.noise import Noise
 from napari_autostructn2v.engine.types import Array
 
-_SCALES = (0.75, 1.25)  # of the measured covariance: what is found must survive them
+_SCALES = (0.75, 1.25)  # of the measured covariance: gives the range of the gain
 _DETAIL = 2  # octaves: structures a few pixels in size
-# A residual may stand in for the noise if none of its correlations is lower than this, and if
-# less of the noise than this (in percent) is left in the result.
+# The residual is used as a measurement of the noise if all its correlations are above this, and
+# if less than this percentage of the noise is left in the result.
 _CLEAN, _LITTLE = -0.15, 30
-Name = TypeVar("Name", bound=str)  # of a stage, or of whatever is compared
+Name = TypeVar("Name", bound=str)  # a stage, or another name of what is compared
 
-_MARGIN = 0.3  # dB; two stages nearer to each other than this are alike
+_MARGIN = 0.3  # dB; stages that differ by less are considered equal
 
 
 @dataclass(frozen=True)
 class Card:
-    """The figures of one stage, as `MEANING` explains them; None where they can't be told.
+    """The figures of one stage, as explained in `MEANING`; None if they can't be estimated.
 
     Attributes
     ----------
     gain_range_db
-        The gain with the covariance of the noise 0.75 and 1.25 times that measured, lower first.
+        Range of the gain if the covariance of the noise is 0.75 to 1.25 times the measured one.
     """
 
     gain_db: float | None
@@ -51,11 +51,11 @@ class Card:
 
     @property
     def told(self) -> bool:
-        """Whether it says how good the result is."""
+        """Whether the gain is known."""
         return bool(_gains(self))
 
     def report(self) -> dict[str, Any]:
-        """What is known, as plain values."""
+        """Return the known figures as plain values."""
         return {
             name: [round(end, 2) for end in value] if isinstance(value, tuple) else round(value, 2)
             for name, value in asdict(self).items()
@@ -66,40 +66,39 @@ class Card:
 MEANING: Mapping[str, Mapping[str, str]] = {
     "gain_db": {
         "title": "Estimated gain (PSNR)",
-        "meaning": "How much closer to the noise-free image the result is than the noisy one, "
+        "meaning": "How much closer the result is to the noise-free image than the input is, "
         "estimated on parts that {apart}.",
-        "bias": "It relies on the measured noise; where noise is smooth in all directions, a blur "
-        "looks better than it is: read it beside the detail kept.",
+        "bias": "It relies on the measured noise. If the noise is smooth in all directions, it "
+        "overrates blurred results, so check the detail kept as well.",
     },
     "repeats_gain_db": {
         "title": "Gain against repeats (PSNR)",
-        "meaning": "The same gain, measured against further frames of the scene.",
-        "bias": "What all frames share, such as a fixed pattern, counts as signal; motion between "
-        "them counts as error.",
+        "meaning": "The same gain, measured against other frames of the same scene.",
+        "bias": "Anything that all frames share, such as a fixed pattern, counts as signal; motion "
+        "between frames counts as error.",
     },
     "noise_left_percent": {
         "title": "Noise left",
-        "meaning": "Share of the noise variance that is still in the result where the image is "
-        "flat.",
-        "bias": "A blur leaves little noise too: read it beside the detail kept.",
+        "meaning": "Share of the noise variance that remains in flat areas of the result.",
+        "bias": "Blurring removes noise too, so check the detail kept as well.",
     },
     "detail_kept_percent": {
         "title": "Detail kept",
         "meaning": "How much of the contrast of structures a few pixels in size the result keeps.",
-        "bias": "Bright structures count most; faint ones may fare worse.",
+        "bias": "Bright structures count most; faint ones may lose more.",
     },
     "structure_lost_percent": {
         "title": "Structure lost",
-        "meaning": "What was taken away beyond noise where there is structure, in percent of the "
+        "meaning": "Signal removed along with the noise in structured areas, in percent of the "
         "noise variance.",
-        "bias": "Noise that grows with brightness in another way than measured adds to it.",
+        "bias": "It is too high if the noise grows with brightness differently than measured.",
     },
 }
 
 
 def meaning(apart: bool) -> dict[str, dict[str, str]]:
-    """`MEANING` for figures of parts that were not trained on (`apart`), or were."""
-    where = "were not trained on" if apart else "were trained on too, as none was held out"
+    """Return `MEANING` for figures of held-out parts (`apart`) or of training data."""
+    where = "were not trained on" if apart else "were trained on too, as none were held out"
     return {
         figure: {key: text.replace("{apart}", where) for key, text in texts.items()}
         for figure, texts in MEANING.items()
@@ -119,13 +118,16 @@ def assess(
     Parameters
     ----------
     denoise
-        Gives the result for a (H, W) float32 block in grey values; called up to 19 times on each.
+        Returns the result of a (H, W) float32 block in grey values; called up to 19 times per
+        block.
     blocks
-        (H, W) each, in grey values; NaN where there is no value. The caller bounds their size.
+        (H, W) each, in grey values; NaN for missing values. The caller limits their size.
+    noise
+        The noise of the blocks, averaged over their images.
     repeats
-        Further frames of the scene, each with the same blocks.
+        Other frames of the same scene, each with the same blocks.
     noises
-        That of each block's own image, where `noise` is what several have on average.
+        The noise of each block's own image, if there are several images.
     """
     known = noise if noise.doubt <= 1 else _noise_of_residual(denoise, blocks, noise)
     gain = _against_repeats(denoise, blocks, repeats) if repeats else None
@@ -148,9 +150,10 @@ def assess(
 
 
 def _noise_of_residual(denoise: Denoise, blocks: Sequence[Array], noise: Noise) -> Noise | None:
-    """Noise as the residual shows it, where the image itself holds too much structure to tell.
+    """Measure the noise in the residual, for an image with too much structure to measure it.
 
-    Not so where the mask was too narrow: that leaves negative correlations.
+    Return None if there is still too much structure, or if the residual has the negative
+    correlations of a mask that is too narrow.
     """
     residual = [block - denoise(complete(block)) for block in blocks]
     values = [block[np.isfinite(block)] for block in residual]
@@ -179,7 +182,7 @@ def _structure_lost(seen: Probe, risk: Risk) -> float:
 
 
 def _by_contrast(seen: Probe) -> tuple[Array, Array]:
-    """Indices of the flattest third of the tiles, and of the most structured."""
+    """Return the indices of the flattest third of the tiles and of the most structured third."""
     order = np.argsort(seen.contrast)
     third = math.ceil(len(order) / 3)
     return order[:third], order[-third:]
@@ -188,10 +191,10 @@ def _by_contrast(seen: Probe) -> tuple[Array, Array]:
 def _against_repeats(
     denoise: Denoise, blocks: Sequence[Array], repeats: Sequence[Sequence[Array]]
 ) -> float | None:
-    """Gain by the unbiased uMSE of Marcos-Morales et al. (ICML 2023).
+    """Return the gain by the unbiased uMSE of Marcos-Morales et al. (ICML 2023).
 
-    A further frame a has noise of its own: (a - f(y))^2 is on average the error plus the noise
-    variance, which the differences of all frames give, y among them.
+    The noise of another frame a is independent, so (a - f(y))^2 is on average the squared error
+    plus the noise variance. The variance over all frames, including y, estimates the latter.
     """
     error = noise = 0.0
     for index, block in enumerate(blocks):
@@ -206,10 +209,11 @@ def _against_repeats(
 
 
 def recommend(cards: Mapping[Name, Card]) -> Name:
-    """Choose the best stage by its gain, an earlier one unless a later one is clearly better.
+    """Return the stage with the best gain, preferring earlier stages.
 
-    It must be so with the measured covariance of the noise scaled, too. Repeats count for more
-    than estimates; where there is neither for every stage, the last one is chosen.
+    A later stage must be clearly better, also if the noise covariance is scaled. The gain against
+    repeats is used instead of the estimate if there is one; if any stage's gain is unknown, the
+    last stage is returned.
     """
     gains = {stage: _gains(card) for stage, card in cards.items()}
     best, *later = gains

@@ -1,4 +1,4 @@
-"""Checks that what a trained network takes away is the noise: nothing less, nothing more."""
+"""Checks that the residual of a trained network, noisy minus denoised, is only noise."""
 
 from __future__ import annotations
 
@@ -21,50 +21,49 @@ _Place = tuple[int, int, int]
 Judgement = Literal["fits", "leaks", "loses detail", "can't tell"]
 
 _TILE = 32  # px
-_SHARE = 0.25  # of the tiles are called flat, and as many structured
+_SHARE = 0.25  # of the tiles count as flat, and as many as structured
 _LEAST_TILE = 8  # px
 _LEAST = 4  # flat tiles
 _DRAWS = 12
-_SMOOTHING = 4.0  # px; gradients of this scale tell structure
+_SMOOTHING = 4.0  # px; the scale of gradients that count as structure
 
-# Tuned on synthetic filaments, nuclei and vesicles; correlations.
-_LOST = 0.125  # of a lag's correlation, to call it a leak, and as many standard errors as
-_SURE = 4.0
-_LOBE = 0.06  # below zero, or above where noise is anticorrelated
-_MISSING = 0.75  # of the noise variance: a leak whatever the rest looks like
-_LOBE_ALONE = 0.2  # too large for any average of neighbours
-_SHARED = 0.08  # of the noise: neighbours share it
-_WIDEN = 0.06  # lost correlation: noise comes back through this lag
-_LOSS = 0.12  # relative excess of the residual's energy where there is structure
+# Thresholds, tuned on synthetic filaments, nuclei and vesicles; mostly correlations.
+_LOST = 0.125  # loss of correlation at a lag that counts as a leak
+_SURE = 4.0  # standard errors that such a loss must exceed as well
+_LOBE = 0.06  # negative correlation of the residual (positive if noise is anticorrelated)
+_MISSING = 0.75  # missing share of the noise variance that is a leak by itself
+_LOBE_ALONE = 0.2  # lobe that is a leak by itself, too large for an average of neighbours
+_SHARED = 0.08  # correlation of the noise at lags that can leak
+_WIDEN = 0.06  # lost correlation at lags that are added to the mask
+_LOSS = 0.12  # relative excess energy of the residual in structured tiles
 
 _SENTENCES = {
-    "fits": "What was taken away is like the noise that was measured.",
-    "leaks": "Noise came back into the result, because the mask is too narrow for it: "
-    "hide more neighbours.",
-    "leaks all the same": "Noise came back into the result, although the mask reaches as far as it "
-    "can: a wider one would not help.",
-    "loses detail": "What was taken away holds structure too: train longer; a wider mask "
+    "fits": "The removed noise matches the measured noise.",
+    "leaks": "Noise leaks into the result because the mask is too narrow: hide more neighbours.",
+    "leaks all the same": "Noise leaks into the result although the mask already covers all "
+    "leaking neighbours; a wider one would not help.",
+    "loses detail": "Structure was removed along with the noise: train longer; a wider mask "
     "would not help.",
-    "can't tell": "The image has too little flat background to tell noise from structure in what "
-    "was taken away.",
+    "can't tell": "The image has too little flat background to tell whether only noise was "
+    "removed.",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What the residual says.
+    """Result of the check.
 
     Attributes
     ----------
     missing, error
-        Share of the noise variance that is absent from the residual in flat tiles, and its
-        standard error. Below zero the noise was measured too low.
+        Share of the noise variance that is missing from the residual in flat tiles, and its
+        standard error. A negative share means that the noise was underestimated.
     lobes
-        Largest correlation of the residual, of opposite sign, where the noise has none.
+        Largest correlation of the residual with the sign opposite to that of the noise.
     rho
         (2L+1, 2L+1) autocorrelation of the residual in flat tiles, L at most 9.
     extend
-        A wider mask, where noise leaks and one would help.
+        A wider mask, if noise leaks and a wider mask would help.
     """
 
     verdict: Judgement
@@ -100,19 +99,21 @@ def check(
     patch: int = 64,
     noises: Sequence[Noise] = (),
 ) -> Check:
-    """Compare the residual with noise drawn from the measurement, in the same tiles.
+    """Compare the residual with noise simulated from the measurement, in the same tiles.
 
     Parameters
     ----------
     noisy, denoised
-        Blocks, (H, W) each, in grey values; NaN where there is no value. The caller bounds their
+        Blocks, (H, W) each, in grey values; NaN for missing values. The caller limits their
         number.
+    noise
+        The measured noise, averaged over the images.
     mask
-        The mask that was trained with.
+        The mask used in training.
     patch
-        Side of a training patch: a line that reaches across it hides the offset of a row.
+        Side of a training patch. A line of 2 * patch - 1 px hides the offset of a row or column.
     noises
-        That of each block's own image, where `noise` is what several have on average.
+        The noise of each block's own image, if there are several images.
     """
     side = min(_TILE, *(n for block in noisy for n in block.shape))
     places = _places(noisy, denoised, side) if side >= _LEAST_TILE else []
@@ -150,7 +151,7 @@ def check(
 
 
 def _places(noisy: Sequence[Array], denoised: Sequence[Array], side: int) -> list[_Place]:
-    """Block, y and x of tiles at half-tile steps, flattest first."""
+    """Return (block, y, x) of tiles at half-tile steps, flattest first."""
     found = []
     for index, (block, result) in enumerate(zip(noisy, denoised, strict=True)):
         finite = np.isfinite(block) & np.isfinite(result)
@@ -173,22 +174,22 @@ def _cut(images: Sequence[Array], places: Sequence[_Place], side: int) -> Array:
 
 
 def _correlation(tiles: Array, reach: int) -> tuple[float, Array]:
-    """Mean variance of levelled tiles, and their mean autocorrelation."""
+    """Return the mean variance and autocorrelation of tiles, each less a fitted plane."""
     covariance = autocovariance(remove_plane(tiles), reach).mean(0)
     variance = float(covariance[reach, reach])
     return variance, covariance / max(variance, 1e-30)
 
 
 def _energies(images: Sequence[Array], places: Sequence[_Place], side: int) -> Array:
-    """(3,) mean energy in each of the bands."""
+    """Return the mean energy in each band, (3,)."""
     tiles = zip(*(bands(image) for image in images), strict=True)
     return np.array([(_cut(band, places, side) ** 2).mean() for band in tiles])
 
 
 def _excess(energies: Array, drawn: Array, flat: float) -> float:
-    """How much more energy the residual holds than its finest part, which is noise, explains.
+    """Return the residual's relative excess energy over what its high-pass bands, noise, explain.
 
-    Where noise is so smooth that its finest part is little, flat tiles are the reference.
+    If noise is so smooth that little of it is in those bands, flat tiles are the reference.
     """
     ratios = energies / drawn
     fine = drawn[1:] > FINE_SHARE * drawn[0]
@@ -198,21 +199,21 @@ def _excess(energies: Array, drawn: Array, flat: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Comparison:
-    """The residual's correlation against that of drawn noise.
+    """The residual's correlation compared with that of simulated noise.
 
     Attributes
     ----------
     lost
-        (2L+1, 2L+1) how much lower it is; how much higher where noise is anticorrelated.
+        (2L+1, 2L+1) how much lower it is; how much higher if noise is anticorrelated.
     sure
-        (2L+1, 2L+1) the least of `lost` that is significant.
+        (2L+1, 2L+1) significance threshold for `lost`.
     lobes
-        (2L+1, 2L+1) how far it goes to the other side of zero, where noise does not.
+        (2L+1, 2L+1) correlation with the opposite sign, beyond that of simulated noise.
     shared
-        (2L+1, 2L+1) bool: noise is correlated. Elsewhere it can't come back, but averaging
-        neighbours, as every denoising does, leaves lobes.
+        (2L+1, 2L+1) bool: lags at which the noise is correlated. Noise can't leak at other lags,
+        but denoising averages neighbours, which leaves lobes there.
     missing
-        Share of the noise variance that the residual lacks, as far as known.
+        Share of the noise variance missing from the residual; 0 if unknown.
     """
 
     lost: Array
@@ -225,7 +226,7 @@ class _Comparison:
     def of(cls, rho: Array, drawn: Array, noise: Noise, missing: float) -> _Comparison:
         reach = rho.shape[0] // 2
         expected, measured = drawn.mean(0), _central(noise.rho, reach)
-        if noise.doubt > 1:  # nothing is known but the residual
+        if noise.doubt > 1:  # the measurement can't be trusted: use the residual alone
             expected, measured, missing = np.zeros_like(rho), np.zeros_like(rho), 0.0
         expected[reach, reach] = measured[reach, reach] = 0
         strongest = expected.flat[np.abs(expected).argmax()]
@@ -246,7 +247,7 @@ class _Comparison:
 
     @property
     def through(self) -> Array:
-        """(2L+1, 2L+1) bool: the lags through which noise comes back."""
+        """(2L+1, 2L+1) bool: the lags through which noise leaks."""
         lost = self.shared & (self.lost > np.maximum(self.sure, _WIDEN))
         return lost if lost.any() else self.lobes > _LOBE_ALONE / 2
 
@@ -258,10 +259,10 @@ def _central(rho: Array, reach: int) -> Array:
 
 
 def _wider(mask: Array, comparison: _Comparison, noise: Noise, patch: int) -> Array | None:
-    """The mask with the lags through which noise comes back, one pixel more along each side.
+    """Return the mask with the leaking lags added, one pixel wider, at most as long as a patch.
 
-    One that is too narrow costs decibels, one that is a pixel too wide next to nothing. None if
-    it has all of that already: no pixel is farther than a patch.
+    The extra pixel is a safe choice: a mask that is too narrow costs decibels, one that is a pixel
+    too wide almost nothing. Return None if the mask covers all of this already.
     """
     found, whole = comparison.through, 2 * patch - 1
     parts = [mask, _cropped(ndimage.binary_closing(np.pad(found, 1))[1:-1, 1:-1] | found)]
@@ -275,7 +276,7 @@ def _wider(mask: Array, comparison: _Comparison, noise: Noise, patch: int) -> Ar
 
 
 def _cropped(found: Array) -> Array:
-    """What hangs together with the centre, without empty margins."""
+    """Return the mask of the lags connected to the centre, cropped to them."""
     centre = found.shape[0] // 2
     found[centre, centre] = True
     labels, _ = ndimage.label(found, np.ones((3, 3)))
@@ -284,7 +285,7 @@ def _cropped(found: Array) -> Array:
 
 
 def _grown(mask: Array, most: int) -> Array:
-    """One pixel more at each end, along the axes the mask extends along, but for whole lines."""
+    """Widen the mask by a pixel at both ends of each axis it extends along, unless it is full."""
     along = [1 < side < most or mask.size == 1 for side in mask.shape]
     grown = np.pad(mask, [(int(wide), int(wide)) for wide in along])
     for axis in np.flatnonzero(along):

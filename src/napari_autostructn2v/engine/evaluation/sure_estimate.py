@@ -1,11 +1,10 @@
-"""Estimates the error of a denoiser without the truth, by adding the measured noise once more.
+"""Estimates the error of a denoiser without the clean image, by adding simulated noise.
 
 Stein's unbiased risk estimate (Stein 1981; by Monte Carlo: Ramani et al. 2008) gives the error as
-a difference, |y - f(y)|^2 - sigma^2 + 2 cov(y, f(y)). Where most of the noise is gone, that is a
-small difference of large numbers: an error of 5 % in sigma^2 can be several decibels. Here the
-same terms are taken tile by tile. The noise that is left is simulated; the signal that is lost is
-what the residual holds beyond noise, more of it in some tiles than in others; and the level of the
-noise is fitted along with it.
+|y - f(y)|^2 - sigma^2 + 2 cov(y, f(y)). If most of the noise is removed, that is a small
+difference of large numbers: an error of 5 % in sigma^2 can be several decibels. Here the same
+terms are computed tile by tile. The remaining noise is simulated. The lost signal is the energy of
+the residual beyond that of noise, which varies between tiles; the noise level is fitted with it.
 """
 
 from __future__ import annotations
@@ -27,43 +26,43 @@ _TILE = 16  # px
 _LEAST = 4  # tiles
 _DRAWS = 4
 _STEP = 0.1  # of the noise: small enough for a derivative, large enough for float32
-_SIGMAS = (1.0, 2.0, 4.0, 16.0)  # px; an octave lies between the Gaussians of two of them
-_SEEN = 0.1  # of the noise in an octave: the least signal that is told from it
+_SIGMAS = (1.0, 2.0, 4.0, 16.0)  # px; octaves are differences between successive Gaussians
+_SEEN = 0.1  # share of the noise in an octave that the signal must exceed to be visible
 
 # The fit, tuned on synthetic filaments, nuclei and vesicles.
-_LEVEL = (0.1, 0.03)  # how far the noise level may be off; and upwards, where no high pass tells
-_GROWTH = (1e-3, 1.0)  # how much faster than measured it grows with the signal, likewise
-_LOSS = (1.0, 0.6)  # distortion of the signal over that of the result, and its spread
-_FLOOR = 0.1  # of the noise variance: what the simulated residual may err by
-_MISFIT = 0.5  # of a tile's distortion, and of the signal that strays into a high pass
-_OUTLYING = 2.5  # standard deviations; residual energy above is lost signal
-_UNEXPLAINED, _BY_CHANCE = 1.5, 0.0293  # standard deviations; what noise exceeds them by on average
+_LEVEL = (0.1, 0.03)  # prior spread of the noise level; upwards if there is no usable high pass
+_GROWTH = (1e-3, 1.0)  # prior spread of its excess growth with the signal, without and with one
+_LOSS = (1.0, 0.6)  # distortion of the signal over that of the result, and its prior spread
+_FLOOR = 0.1  # share of the noise variance: error of the simulated residual
+_MISFIT = 0.5  # share of a tile's distortion, and of the signal's energy in a high pass
+_OUTLYING = 2.5  # standard deviations; residual energy above this is lost signal
+_UNEXPLAINED, _BY_CHANCE = 1.5, 0.0293  # standard deviations; mean excess of Gaussian noise
 _ROUNDS = 40
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What is seen of blocks when noise is added to them again and again; N tiles.
+    """The response of a denoiser to added noise, in N tiles of some blocks.
 
     Attributes
     ----------
     variance
-        (N,) of the noise, as measured.
+        (N,) measured variance of the noise.
     left
         (N,) variance of the noise in the result.
     distortion
-        (N,) squared bias that denoising inflicts on its own result.
+        (N,) squared bias of denoising the result once more.
     signal, contrast
         (N,) mean and variance of the result.
     seen, expected, scatter
-        (N, 3) energy of the residual, whole and high-passed along x and y; what noise alone would
-        give; and its relative standard deviation.
+        (N, 3) energy of the residual, unfiltered and high-passed along x and y; its expectation
+        from noise alone; and the relative standard deviation of that.
     stray
-        (N, 3) energy of the result in the high passes: lost signal may be like it.
+        (N, 3) energy of the result in the high passes, where lost signal may have as much.
     common, present
         (N, octaves) covariance of result and noisy image, variance of the noisy image.
     shared, drawn
-        (N, octaves) the same of noise alone: its covariance with what becomes of it, its variance.
+        (N, octaves) the same for noise alone: covariance before and after denoising, variance.
     """
 
     variance: Array
@@ -84,10 +83,17 @@ class Probe:
 def probe(
     denoise: Denoise, blocks: Sequence[Array], noises: Sequence[Noise], rng: np.random.Generator
 ) -> Probe | None:
-    """Call `denoise` 17 times on each block: (H, W), grey values, NaN where there is no value.
+    """Measure how a denoiser responds to noise, by calling it 17 times on each block.
 
-    `noises` has that of each block.
+    Parameters
+    ----------
+    blocks
+        (H, W) each, in grey values; NaN for missing values.
+    noises
+        The noise of each block.
 
+    Returns
+    -------
     None if there are too few tiles without a NaN.
     """
     pairs = zip(blocks, noises, strict=True)
@@ -110,11 +116,11 @@ def _probe(denoise: Denoise, block: Array, noise: Noise, rng: np.random.Generato
         return np.stack([means(band**2) for band in bands(image)], -1)
 
     def products(one: Array, other: Array) -> Array:
-        """Of two images in octaves."""
+        """Return the mean products of two images' octaves, (N, octaves)."""
         return np.stack([means(a * b) for a, b in zip(one, other, strict=True)], -1)
 
     noisy = complete(block)
-    # In float64: the squares of what a diverged network gives are beyond float32.
+    # In float64, as the squares of a diverged network's output exceed float32.
     result = denoise(noisy).astype(float)
     smooth = ndimage.gaussian_filter(result, 1.0)
     draws = simulate(noise, result, rng, _DRAWS)
@@ -150,7 +156,7 @@ def _probe(denoise: Denoise, block: Array, noise: Noise, rng: np.random.Generato
 
 
 def complete(block: Array) -> Array:
-    """The block in float32, its median where there is no value."""
+    """Return the block in float32, with missing values replaced by its median."""
     finite = np.isfinite(block)
     centre = np.median(block[finite]) if finite.any() else 0.0
     filled: Array = np.where(finite, block, centre).astype(np.float32)
@@ -158,7 +164,7 @@ def complete(block: Array) -> Array:
 
 
 def _whole_tiles(block: Array) -> Array:
-    """(N,) whether a tile of the block has no NaN."""
+    """Return whether each tile of the block is free of NaN, (N,) bool."""
     whole: Array = _tile_means(np.isfinite(block)) == 1
     return whole
 
@@ -172,7 +178,7 @@ def _tile_means(image: Array) -> Array:
 
 
 def _octaves(image: Array) -> Array:
-    """(octaves, H, W)."""
+    """Return the octaves of an image as differences of Gaussians, (octaves, H, W)."""
     blurred = [ndimage.gaussian_filter(image, sigma) for sigma in _SIGMAS]
     octaves: Array = -np.diff(blurred, axis=0)
     return octaves
@@ -180,16 +186,16 @@ def _octaves(image: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Risk:
-    """What the residual says of noise and loss.
+    """The error estimated from the residual.
 
     Attributes
     ----------
     gain
-        Of the result over the noisy image, in dB.
+        PSNR gain of the result over the noisy image, in dB.
     level
-        (N,) variance of the noise over that measured.
+        (N,) ratio of the noise variance to the measured one.
     excess
-        (N,) energy of the residual beyond that of the noise taken away.
+        (N,) energy of the residual beyond that of the removed noise.
     """
 
     gain: float
@@ -198,10 +204,10 @@ class Risk:
 
 
 def estimate(seen: Probe, scale: float = 1.0) -> Risk:
-    """Explain the residual by noise and by lost signal; `scale` multiplies the noise measured.
+    """Fit noise and lost signal to the residual; `scale` multiplies the measured noise variance.
 
-    In every tile the residual's energy is (level + growth * brightness) * expected + loss *
-    distortion. The high passes, where they pass noise, see the first part alone.
+    The residual's energy in a tile is modelled as (level + growth * brightness) * expected +
+    loss * distortion. High passes that keep enough of the noise contain only the first term.
     """
     expected, noise = scale * seen.expected, scale * float(seen.variance.mean())
     brightness = np.maximum(seen.signal - np.quantile(seen.signal, 0.1), 0)
@@ -212,7 +218,7 @@ def estimate(seen: Probe, scale: float = 1.0) -> Risk:
     used = [0, *fine]
 
     def stack(values: Array) -> Array:
-        """The bands that are used, one after the other."""
+        """Concatenate the bands that are used."""
         return values[:, used].T.ravel()
 
     alone, bright = stack(expected), np.tile(brightness, len(used))
@@ -222,7 +228,7 @@ def estimate(seen: Probe, scale: float = 1.0) -> Risk:
 
     prior, weights = np.array([1.0, 0.0, _LOSS[0]]), np.ones(len(target))
     found = prior
-    for _ in range(_ROUNDS):  # iteratively reweighted: energy can be too high, never too low
+    for _ in range(_ROUNDS):  # reweighted least squares: only energy that is too high is an outlier
         level = found[0] + found[1] * bright
         error = np.hypot(stack(seen.scatter) * np.hypot(level * alone, _FLOOR * noise), misfit)
         free = _LEVEL[0 if fine or found[0] <= 1 else 1]
@@ -250,7 +256,7 @@ def estimate(seen: Probe, scale: float = 1.0) -> Risk:
 
 
 def detail(seen: Probe, level: Array) -> tuple[Array, Array, Array]:
-    """What result and signal have in common in each octave; the signal; whether it is seen."""
+    """Return per octave: result-signal covariance, signal variance, whether it is visible."""
     weight = float((level * seen.variance).mean() / seen.variance.mean())
     noise = weight * seen.drawn.mean(0)
     signal = np.maximum(seen.present.mean(0) - noise, 0)
@@ -258,7 +264,7 @@ def detail(seen: Probe, level: Array) -> tuple[Array, Array, Array]:
 
 
 def _least_lost(seen: Probe, level: Array) -> float:
-    """Squared error that the loss of contrast alone makes, by Cauchy and Schwarz."""
+    """Return a lower bound on the squared error from lost contrast, by Cauchy-Schwarz."""
     common, signal, visible = detail(seen, level)
     short = np.maximum(signal - common, 0)[visible]
     return float((short**2 / signal[visible]).sum())

@@ -1,1 +1,1 @@
-"""What a trained network makes of images of any size."""
+"""Applying trained networks to images of any size."""

@@ -1,7 +1,7 @@
-"""Tells when a model does not suit an image: before it is applied, and by what its type cuts off.
+"""Detects images that a model doesn't suit, and results that their integer type clips.
 
-A network that meets grey values it has never seen answers with anything. Only what no other
-exposure or scene of one camera explains is told: a false alarm would teach not to listen.
+A network's output is arbitrary for grey values it was never trained on. The thresholds are high:
+another exposure or scene of the same camera doesn't exceed them, so false alarms are rare.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from napari_autostructn2v.engine.noise.measure import measure
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.types import Array, Box, slices
 
-_BULK = 5, 95  # percent: where most pixels of an image lie
-_AWAY = 10.0  # standard deviations of the images trained on
-_TIMES = 4.0  # of those images' mean; three times the exposure is still the same camera
-_SCALED = 6.0  # contrast and noise, both: either alone differs as much between scenes
-_SHARE = 8  # of the pixels that a training samples, one in so many is enough here
+_BULK = 5, 95  # percentiles between which most pixels of an image lie
+_AWAY = 10.0  # distance from the training mean, in standard deviations of the training images
+_TIMES = 4.0  # ratio to the training mean; the same camera at 3 times the exposure stays below
+_SCALED = 6.0  # ratio of both contrast and noise; one alone varies as much between scenes
+_SHARE = 8  # sample one in so many of the pixels that training samples
 
-_CLIPPED = 0.01  # of a result's pixels
-_FEW = 0.001  # of a block's: not worth reading the image for
+_CLIPPED = 0.01  # share of a result's pixels
+_FEW = 0.001  # share of a block's pixels; below, the image isn't read to compare
 
 
 def misfit(model: TrainedModel, source: Source) -> str | None:
-    """Say what of an image is far from what a model was trained on, if anything is.
+    """Return a warning if an image is very different from those the model was trained on.
 
-    Its grey values and its noise are looked at, on a bounded sample.
+    Grey values, contrast and noise are compared, on a sample of bounded size.
     """
     (level,) = levelled([source])
     image = without_waves(level, model.waves)
@@ -42,14 +42,14 @@ def misfit(model: TrainedModel, source: Source) -> str | None:
         rng = np.random.default_rng(channel)
         try:
             blocks = sample_blocks(image, channel, rng, images=_SHARE)
-        except InputError:  # an image without noise suits any model
+        except InputError:  # no noise, so there is nothing to compare
             continue
         if found := _misfit(model, channel, blocks, level.offset):
             what, here, there = found
             where = f", channel {channel}" if source.channels > 1 else ""
             return (
                 f"{what} of {source.name}{where} ({here}) are far from those the model was trained "
-                f"on ({there}): it is of another camera or setting. Train a model on it."
+                f"on ({there}), as if from another camera or setting. Train a model on this image."
             )
     return None
 
@@ -57,7 +57,7 @@ def misfit(model: TrainedModel, source: Source) -> str | None:
 def _misfit(
     model: TrainedModel, channel: int, blocks: list[Array], offset: float
 ) -> tuple[str, str, str] | None:
-    """What is far, how it is in the image, and how it was in training."""
+    """Return the quantity that differs, its value in the image and its value in training."""
     values = np.concatenate([block[np.isfinite(block)] for block in blocks]).astype(float) + offset
     mean, deviation = model.normalisation.mean[channel], model.normalisation.std[channel]
     low, middle, high = (float(value) for value in np.percentile(values, [_BULK[0], 50, _BULK[1]]))
@@ -70,7 +70,8 @@ def _misfit(
         noise = measure(blocks, model.config.structure.max_lag).sigma
     except InputError:  # the model has no network for the channel yet
         return None
-    # With a few bright objects the one figure is much larger than the other; the nearer counts.
+    # A few bright objects make the standard deviation much larger than the robust estimate; use
+    # the one closer to training.
     robust = 1.4826 * float(np.median(np.abs(values - middle)))
     spreads = sorted([robust, float(values.std())])
     contrast = min(max(deviation, spreads[0]), spreads[1])
@@ -81,19 +82,19 @@ def _misfit(
 
 
 def _ratio(one: float, other: float) -> float:
-    """How many times larger the larger is; infinite across zero."""
+    """Return the larger value divided by the smaller; infinite if their signs differ."""
     return max(one / other, other / one) if one * other > 0 else math.inf
 
 
 class Clipping:
-    """Counts how much of a result its integer type cuts off.
+    """Counts the pixels of a result that its integer type clips.
 
     Parameters
     ----------
     source
-        The image. Where it is itself at the end of the type, nothing is lost.
+        The image. Pixels where it is itself at the limit of the type don't count.
     sigma
-        Its noise. By less than that, nothing is lost either.
+        Standard deviation of its noise. Pixels that exceed the limit by less don't count.
     """
 
     def __init__(self, source: Source, dtype: np.dtype[Any], sigma: float) -> None:
@@ -103,7 +104,7 @@ class Clipping:
         self._lost = [0, 0]  # below, above
 
     def look(self, plane: int, region: Box, block: npt.NDArray[np.float32]) -> None:
-        """Count in a (Y, X) block of the result."""
+        """Add a (Y, X) block of the result to the counts."""
         if self._dtype.kind not in "ui":
             return
         self._seen += block.size
@@ -116,15 +117,15 @@ class Clipping:
 
     @property
     def sentence(self) -> str | None:
-        """What is lost, if it is more than one percent at an end."""
+        """The warning, if more than 1 % of the pixels are clipped at one end."""
         end = int(np.argmax(self._lost))
         if self._lost[end] <= _CLIPPED * self._seen:
             return None
         share, limit = self._lost[end] / self._seen, int(self._ends[end])
         return (
-            f"{share:.0%} of the result of {self._source.name} lie {('below', 'above')[end]} "
-            f"{limit} and are cut off there, where {self._dtype} ends. Choose float32 as the type "
-            "of the result, or train a model on this image."
+            f"{share:.0%} of the result of {self._source.name} is {('below', 'above')[end]} "
+            f"{limit}, the limit of {self._dtype}, and is clipped. Choose float32 as the type of "
+            "the result, or train a model on this image."
         )
 
     @property

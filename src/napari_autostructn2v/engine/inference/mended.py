@@ -1,6 +1,6 @@
-"""An image as the networks see it: less its offset and its waves, with its defects mended.
+"""An image as the networks see it: without offset and waves, with its defects mended.
 
-What was mended is put back where the result is written: it is left as it is.
+Mended pixels keep their original values in the result.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from napari_autostructn2v.engine.noise.periodic import Wave
 from napari_autostructn2v.engine.noise.wave_subtraction import without_waves
 from napari_autostructn2v.engine.types import Array, Box, middle, slices, whole
 
-_HALO = 2  # px: as far as a pixel's neighbours are looked at
-_GLANCE, _STRIP = 8, 256  # px
+_HALO = 2  # px: the neighbourhood that decides whether a pixel is hot or dead
+_GLANCE, _STRIP = 8, 256  # px: a square checked first, and the height of strips read after it
 
 
 class Mending(View):
-    """An image with NaN where nothing is data, and hot and dead pixels like their neighbours.
+    """An image with NaN for pixels without data and medians for hot and dead pixels.
 
-    Defects are told once, by a sample, so that any part of the image is mended as the whole is.
-    What was told is remembered: a view is of one image.
+    Defects are detected once per channel, on a sample of the image, so that every region is mended
+    by the same rule. They are cached, so each image needs its own view.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Mending(View):
         return self._defects[channel]
 
     def blank(self, source: Source, plane: int) -> bool:
-        """Whether a plane has one value all over, or none."""
+        """Return whether a plane is constant or has no finite value."""
         if plane not in self._blank:
             height, width = source.size
             glance = slices(middle(whole(source.size), _GLANCE))
@@ -69,12 +69,14 @@ class Mending(View):
 
 
 class Mended:
-    """One image, and what the networks see of it.
+    """One image, and the view of it that the networks see.
 
     Attributes
     ----------
-    image, level
-        As it was opened, and less its offset.
+    image
+        The image as it was opened.
+    level
+        The image less its offset.
     """
 
     def __init__(self, image: Source, level: Source) -> None:
@@ -83,12 +85,12 @@ class Mended:
         self._mended = level.through(self._mending, level.offset)
 
     def seen(self, waves: Sequence[Wave | None]) -> Source:
-        """What the networks see: NaN where nothing is data."""
+        """Return the view for the networks; pixels without data are NaN."""
         return without_waves(self._mended, waves)
 
     @cached_property
     def blank_channels(self) -> dict[int, str]:
-        """The channels without any noise, and why."""
+        """The channels without noise, with the reason for each."""
         found = {}
         for channel in range(self.level.channels):
             try:
@@ -98,7 +100,10 @@ class Mended:
         return found
 
     def restored(self, plane: int, region: Box, result: Array, outliers: bool) -> Array:
-        """The result of a region with what is no data as it was, and with `outliers` those too."""
+        """Return a region's result with the original values where there is no data.
+
+        If `outliers` is true, hot and dead pixels keep their original values as well.
+        """
         defects = self._mending.defects(self.level, self.level.channel(plane))
         if not (self._mending.blank(self.level, plane) or defects.any):
             return result
@@ -111,17 +116,17 @@ class Mended:
 
 
 def mended(images: Sequence[Source]) -> list[Mended]:
-    """Several images, less one offset."""
+    """Return the images, less a common offset, with their defects mended."""
     return [Mended(*pair) for pair in zip(images, levelled(images), strict=True)]
 
 
 def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], list[str]]:
-    """The images to train on, and what is to be said of those and of channels without noise.
+    """Return the images that have noise, and warnings about images and channels without.
 
     Raises
     ------
     InputError
-        If none has any, or a channel that is to have a network of its own.
+        If no image has noise, or if a channel that needs its own network has none.
     """
     used = [image for image in images if len(image.blank_channels) < image.level.channels]
     if not used:
@@ -132,8 +137,8 @@ def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], 
     for channel in channels if config.network_per_channel else ():
         if all(channel in image.blank_channels for image in used):
             raise InputError(
-                f"channel {channel} holds no noise that a network could be trained with; leave it "
-                "out, or let all channels share a network (network_per_channel = false)"
+                f"channel {channel} has no noise to train a network on; leave the channel out, or "
+                "let all channels share a network (network_per_channel = false)"
             )
     said = []
     for image in images:
@@ -142,13 +147,13 @@ def with_noise(images: Sequence[Mended], config: Config) -> tuple[list[Mended], 
             f"{name}, channel {channel}": why for channel, why in blank.items()
         }  # fmt: skip
         said += [
-            f"{which}: {why}. It is left out of the training and written as it is."
+            f"{which}: {why}. It isn't used for training and its pixels are written unchanged."
             for which, why in what.items()
         ]
     return used, said
 
 
 def _values(block: Array) -> Array:
-    """At most two of a block's values."""
+    """Return the smallest and largest finite value of a block; empty if there is none."""
     finite = block[np.isfinite(block)]
     return np.unique([finite.min(), finite.max()]) if finite.size else finite

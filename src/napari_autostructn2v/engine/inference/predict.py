@@ -1,4 +1,4 @@
-"""Runs a trained network over images of any size, tile by tile."""
+"""Prediction with a trained network, tile by tile."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from napari_autostructn2v.engine.events import Stop
 from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.types import Array, Box, slices
 
-_CPU_BYTES = 2**28  # a stop waits for one tile, so they are no larger than they need be
-_WORTH = 3.5  # halos: from there on what is read is at most 2.5 times what is yielded
+_CPU_BYTES = 2**28  # memory of a tile on the CPU; small, as a stop waits for the tile in progress
+_WORTH = 3.5  # halos: at this side, a tile reads at most 2.5 times the pixels it yields
 _SMALLEST, _LARGEST = 64, 4096  # px
 
 
 def tile_side(
     network: Network, device: torch.device, wanted: int | None, chunks: tuple[int, int] = (1, 1)
 ) -> int:
-    """The side asked for, or one that fits in a share of the free memory and is worth its halo.
+    """Return the side of a tile in pixels: `wanted`, or one that fits in the free memory.
 
-    `chunks` are the sides of the blocks that the image is stored in: tiles begin and end with
-    them, or divide them evenly, where that does not make tiles too small.
+    Tiles are large compared with their halo if memory allows. `chunks` are the sides (Y, X) of
+    the blocks that the image is stored in: tiles hold whole chunks or divide them evenly, unless
+    that makes tiles too small.
     """
     if wanted is not None:
         return wanted
@@ -55,7 +56,7 @@ def tile_side(
 
 
 def _fitting(network: Network, budget: int) -> int:
-    """The side of the largest tile whose activations take so many bytes, its halo with it."""
+    """Return the side of the largest tile whose activations, with halo, fit in `budget` bytes."""
     halo, _, bytes_per_pixel = network.footprint
     return int((budget / bytes_per_pixel) ** 0.5) - 2 * halo
 
@@ -71,21 +72,26 @@ def predict(
 ) -> Iterator[tuple[Box, Array, int]]:
     """Denoise one plane, or a region of it.
 
+    If memory runs out, the remaining tiles are split and prediction continues.
+
     Parameters
     ----------
     network
-        On the device.
+        On `device` already.
+    read
+        Returns a region of the plane, normalised, (h, w).
+    size
+        (Y, X) of the plane.
     side
         Largest side of a tile.
     stop
-        Looked at before each tile.
+        Checked before each tile.
 
     Yields
     ------
     region, block, left
-        A tile's place, its result (NaN where the input was), and how many tiles are left. Tiles
-        fit together to the result for the whole plane, to float rounding. Where memory runs out
-        the tile is cut into smaller ones and the run goes on.
+        Region of a tile, its result (NaN where the input is not finite) and the number of tiles
+        left. Together the tiles equal the result of the whole plane, to float rounding.
     """
     halo, stride, _ = network.footprint
     todo = tiles(size, side, halo, stride, region)[::-1]
@@ -97,7 +103,7 @@ def predict(
             parts = halved(tile, size, halo, stride)
             if not is_out_of_memory(error) or len(parts) == 1:
                 raise
-            # The other tiles are as large: cut them all, this one's parts first.
+            # The other tiles are as large, so split them all, and continue with this one's parts.
             rest = [halved(t, size, halo, stride) for t in todo]
             todo = [part for cut in [*rest, parts] for part in reversed(cut)]
             continue
@@ -114,9 +120,9 @@ def denoise_plane(
     stop: Stop | None = None,
     region: Box | None = None,
 ) -> Iterator[tuple[Box, Array, int]]:
-    """Denoise a plane of an image, or a region of it, as `predict` does; blocks in grey values.
+    """Denoise a plane of an image, or a region of it, as `predict` does, in grey values.
 
-    They are float32, or float64 where the image has an offset that float32 can't hold.
+    Blocks are float32, or float64 if the image has an offset that float32 can't hold.
     """
     channel = source.channel(plane)
     normalisation = replace(normalisation, offset=source.offset)
@@ -130,7 +136,7 @@ def denoise_plane(
 
 
 def on_device(network: Network, device: torch.device) -> Network:
-    """Give the network on a device: on another than the CPU a copy, so that a model stays there."""
+    """Return the network on a device: itself on the CPU, a copy elsewhere."""
     return network if device.type == "cpu" else copy.deepcopy(network).to(device)
 
 
@@ -142,7 +148,7 @@ def _predict_tile(
 
 
 def run_block(network: Network, block: Array, device: torch.device) -> Array:
-    """Evaluate one (h, w) block of normalised values; NaN where it has no finite value."""
+    """Evaluate one (h, w) block of normalised values; pixels that are not finite become NaN."""
     missing = ~np.isfinite(block)
     image = torch.from_numpy(np.where(missing, np.float32(0), block))[None, None]
     result: Array = run_network(network, image.to(device))[0, 0].cpu().numpy()
@@ -151,7 +157,7 @@ def run_block(network: Network, block: Array, device: torch.device) -> Array:
 
 
 def run_network(network: Network, image: Tensor) -> Tensor:
-    """Evaluate in float32: (B, 1, h, w)."""
+    """Evaluate a (B, 1, h, w) batch in float32, without gradients."""
     was_training = network.training
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Writes what a model makes of images to a sink, tile by tile."""
+"""Denoising images with a model and writing the results to a sink, tile by tile."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write(
     stop: Stop,
     wanted: str = "recommended",
 ) -> Iterator[Event]:
-    """Denoise every plane of every image with every stage the sink wants.
+    """Denoise all planes of all images with each stage that the sink wants.
 
-    The result, which a sink knows as final, is that of the stage `wanted`.
+    The result of the stage `wanted` is passed to the sink as the final one.
     """
     result = model.result(wanted)
     for index, image in enumerate(sources):
@@ -54,10 +54,10 @@ def write(
                     networks, model.normalisation, index, source, name, target, device, tile, stop,
                     clipping, whole, not model.config.replace_outliers,
                 )  # fmt: skip
-            except InputError:  # a full disk, a damaged image: nothing half-written stays behind
+            except InputError:  # a full disk or a damaged image
                 target.discard()
                 raise
-            except BaseException:  # finished tiles outlive a crash
+            except BaseException:  # a bug: keep the finished tiles
                 target.keep_partial()
                 raise
             if stop.is_set():
@@ -101,23 +101,23 @@ def _fill(
 
 
 def result_dtype(wanted: str, source: Source, sigma: float) -> np.dtype[Any]:
-    """The type of a result.
+    """Return the data type of a result.
 
-    Integers stay as they are, unless rounding (variance 1/12) would add more than 1 % of the
-    noise variance: then the denoised values lie between the grey values, and floating point is
-    needed: float64 where the image has an offset that float32 can't hold.
+    "auto" keeps integer types unless rounding (variance 1/12) would add more than 1 % of the
+    noise variance. Otherwise the result is float32, or float64 if the image has an offset that
+    float32 can't hold.
 
     Raises
     ------
     InputError
-        If the type that is wanted can't hold such an offset.
+        If the wanted type can't hold such an offset.
     """
     if wanted not in ("auto", "same"):
         kind = np.dtype(wanted)
         if source.offset and (kind.kind == "f" or abs(source.offset) > np.iinfo(kind).max):
             raise InputError(
-                f"{wanted} can't hold the grey values of {source.name}, which lie about "
-                f"{source.offset:.10g}; leave dtype at auto"
+                f"{wanted} can't hold the grey values of {source.name}, which are about "
+                f"{source.offset:.10g}; set dtype to auto"
             )
         return kind
     integer = source.dtype.kind in "ui"

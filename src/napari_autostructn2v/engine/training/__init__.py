@@ -1,1 +1,1 @@
-"""How the networks learn: data, objective, schedule and stages."""
+"""Training of the networks: data, objectives, schedule and stages."""

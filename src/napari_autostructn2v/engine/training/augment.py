@@ -1,4 +1,4 @@
-"""Flips and rotations of patches, and which of them a mask allows."""
+"""Augmentation: flips and rotations of patches, as far as the mask allows them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Symmetry = tuple[bool, bool, bool]  # transpose, flip y, flip x; in this order
 
 
 def symmetries(mask: Array, which: str, square: bool) -> list[Symmetry]:
-    """The flips and rotations a stage may use: none, those that keep the mask, or all eight."""
+    """Return the flips and rotations to use: none, those that leave the mask unchanged, or all."""
     if which == "none":
         return [(False, False, False)]
     every = itertools.product((False, True) if square else (False,), (False, True), (False, True))
@@ -28,7 +28,7 @@ def _move(mask: Array, symmetry: Symmetry) -> Array:
 
 
 def move(batch: Tensor, choice: Tensor) -> Tensor:
-    """Apply to each patch of (B, h, w) its symmetry: `choice` is (B, 3) bool."""
+    """Apply a symmetry, a row of `choice` (B, 3) bool, to each patch of a (B, h, w) batch."""
     transpose, flip_y, flip_x = choice[:, :, None, None].unbind(1)
     if batch.shape[1] == batch.shape[2]:
         batch = torch.where(transpose, batch.transpose(1, 2), batch)

@@ -1,4 +1,4 @@
-"""Chooses the stage whose result is recommended, once a network is trained."""
+"""Assesses a trained network and recommends one of its stages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def checked(
 def judged(
     inputs: TrainingInputs, learned: Learned, found: NoiseAnalysis, stop: Stop
 ) -> Generator[Event, None, Learned]:
-    """Recommend a stage; after a training that was not stopped, assess all in full."""
+    """Recommend a stage; if training was not stopped, also check and assess all stages."""
     try:
         if not learned.stages:
             return learned
@@ -55,9 +55,9 @@ def judged(
         return (yield from _finished(inputs, learned, found, stop))
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - the networks are worth keeping without a card
-        _log.exception("judging failed")
-        yield events.Warning(f"The result could not be judged ({first_line(error)}).")
+    except Exception as error:  # noqa: BLE001 - keep the networks even without a quality card
+        _log.exception("quality assessment failed")
+        yield events.Warning(f"The quality of the result is unknown ({first_line(error)}).")
         return learned
 
 
@@ -80,14 +80,14 @@ def _finished(
 def _unfinished(
     inputs: TrainingInputs, learned: Learned, found: NoiseAnalysis
 ) -> Generator[Event, None, Learned]:
-    """Choose by a look that takes no longer than a tile, since the user waits for the stop."""
+    """Choose a stage quickly, in about the time of a tile, as the user waits for the stop."""
     unit = learned.unit
     if len(unit.networks) > 1:
         best = judge_of(inputs, found).better(unit.networks) or unit.best
         unit = replace(unit, recommended=best)
     steps = learned.history[unit.best]["steps"]
     yield events.Warning(
-        f"Stopped: the result is that of {STAGE_TITLES[unit.best]} after {steps} "
+        f"Stopped: the result is from {STAGE_TITLES[unit.best]} after {steps} "
         f"step{'s' * (steps != 1)}."
     )
     return replace(learned, unit=unit, quality={"recommended": unit.best})

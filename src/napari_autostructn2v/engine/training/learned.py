@@ -1,4 +1,4 @@
-"""What the training of a network is given, and what it has learned so far."""
+"""The inputs of a network's training, and its state between stages."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.training.preview import Previewer
 from napari_autostructn2v.engine.types import Array
 
-Record = Mapping[str, Any]  # name, steps, seconds, loss, threads and, of several, channel
+Record = Mapping[str, Any]  # name, steps, seconds, loss, threads; channel if there are several
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the training of one network works on.
+    """The data and settings for training one network.
 
     Attributes
     ----------
     channel
-        The channel it is for; None for all.
+        The channel to train on; None for all.
     networks, waiting
-        How many networks share the budget, and how many of them come after this one.
+        Number of networks that share the budget, and number of those trained after this one.
     same_structure
-        Whether the mask settings are those of the model the run starts from: its mask is kept.
+        Whether the mask settings equal those of the model the run starts from; if so, the model's
+        mask is kept.
     """
 
     config: Config
@@ -49,22 +50,22 @@ class TrainingInputs:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What is known of one network.
+    """The training state of one channel, or of all channels that share networks.
 
     Attributes
     ----------
     unit
-        The networks of its stages; at first those of the model that the run starts from.
+        The networks of the stages; at first those of the model that the run starts from.
     history
-        The record of each stage in `unit`, with the steps and seconds of earlier runs added.
+        The record of each stage in `unit`, including the steps and seconds of earlier runs.
     report
         The record of each stage trained in this run.
     quality
-        What the networks were judged to be worth, as plain values.
+        The quality assessment, as plain values.
     stopped
-        Whether the user ended the training early.
+        Whether the user stopped the training.
     error
-        What ended it, if something failed; what was learned before is kept.
+        The error that ended the training, if any; stages trained before it are kept.
     """
 
     unit: ChannelModel
@@ -76,11 +77,11 @@ class Learned:
 
     @property
     def stages(self) -> list[StageName]:
-        """The stages there are networks of, in order."""
+        """The stages that have networks, in order."""
         return [stage for stage in STAGE_TITLES if stage in self.unit.networks]
 
     def before(self, stage: StageName) -> list[StageName]:
-        """The stages before this one that there are networks of, in order."""
+        """Return the stages before this one that have networks, in order."""
         return [name for name in stages_until(stage)[:-1] if name in self.unit.networks]
 
     def with_network(
@@ -88,7 +89,7 @@ class Learned:
     ) -> Learned:
         """Add a trained network.
 
-        Until it is judged, an unfinished network is worth less than those of earlier stages.
+        Until it is assessed, an unfinished network is not recommended over earlier stages.
         """
         earlier = self.history.get(stage)
         before = self.before(stage)
@@ -106,14 +107,14 @@ class Learned:
         )
 
     def with_noise(self, analysis: NoiseAnalysis, mask: Array, channel: int | None) -> Learned:
-        """Record the noise and the mask; networks trained for another mask are dropped."""
+        """Set the noise and the mask; networks trained with another mask are dropped."""
         kept = self if np.array_equal(mask, self.unit.mask) else self.upto_mask()
         noise, name = analysis.noise, analysis.verdict.name
         unit = ChannelModel(kept.unit.networks, mask, noise.rho, noise.sigma, name, channel=channel)
         return replace(kept, unit=unit)
 
     def upto_mask(self) -> Learned:
-        """Leave out the stages that depend on the structural mask."""
+        """Drop the stages that depend on the structural mask."""
         stages = self.before("stage2")
         networks = {stage: self.unit.networks[stage] for stage in stages}
         history = {stage: record for stage, record in self.history.items() if stage in stages}

@@ -1,4 +1,4 @@
-"""The training loop of one network: batch, loss, optimiser, averaged weights, early end."""
+"""The training loop of one network: batches, loss, optimiser, averaged weights, early stopping."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from napari_autostructn2v.engine.training.pool import Pool
 from napari_autostructn2v.engine.training.schedule import FEWEST, Length, Plan, Plateau
 
 _REPORT_SECONDS = 0.05  # progress at most 20 times a second
-_TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget goes to timing, at most
-_CONVERGED_STEPS = 100_000  # at most, where the budget is "until it stops improving"
+_TIMED_SHARE, _TIMED_SECONDS = 0.03, 2.0  # of a time budget spent on timing steps, at most
+_CONVERGED_STEPS = 100_000  # limit if training runs until it stops improving
 _VALIDATION_BATCHES = 4
-_CLIP = 1.0  # norm of the gradient
-_DIVERGED = 100.0  # times the loss of a network that gives the mean of the data everywhere
+_CLIP = 1.0  # maximum norm of the gradient
+_DIVERGED = 100.0  # times the loss of predicting the mean of the data everywhere
 
-# Why a training ended early.
+# Reasons for ending a training early.
 STOPPED = "stopped"
 CONVERGED = "the validation loss no longer improves"
 DIVERGED = "it diverged; the best weights until then are kept"
@@ -44,16 +44,17 @@ NOTHING_LEARNED = "it diverged before anything was learned"
 
 @dataclass
 class Task:
-    """Everything a step needs, on its device.
+    """A network with everything needed to train it, on its device.
 
     Attributes
     ----------
     network
-        What the optimiser works on, in place.
+        The network that the optimiser changes in place.
     ema
-        Its exponential average, which is what a stage learns; it can be looked at meanwhile.
+        The exponential moving average of its weights: the result of the training, usable at any
+        time.
     continued
-        Whether the network was trained before, so that the average is slow from the start.
+        Whether the network was trained before; if so, the average starts with its full decay.
     """
 
     network: Network
@@ -97,10 +98,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """How far training is; `validation` only where it was just measured.
+    """Progress of a training.
 
-    `total` is how many steps there will be, as far as is known: of a training that ends when it no
-    longer improves, as if it did not improve from here on. `stopped` is one of the reasons above.
+    Attributes
+    ----------
+    total
+        Expected number of steps. If training runs until it stops improving, the number if it does
+        not improve any more.
+    loss
+        Mean training loss since the last report.
+    validation
+        The validation loss, if it was computed at this step.
+    stopped
+        The reason if training ends early, one of those above.
     """
 
     step: int
@@ -114,13 +124,14 @@ class Step:
 def train(
     task: Task, length: Length, generator: torch.Generator, stop: Stop, patience: bool = False
 ) -> Iterator[Step]:
-    """Train `task.network` in place; what is learned is `task.ema`.
+    """Train `task.network` in place; the result is `task.ema`.
 
-    Yields at most 20 times a second, halfway, and after the last step. Training ends early when
-    `stop` is set, when `patience` (or the config's early stopping) runs out, or when it diverges:
-    the loss is no longer finite, or far above that of giving the mean everywhere. Then the best
-    weights that were validated are kept, or those it began with: `NOTHING_LEARNED` says that these
-    are of no use. What is kept is finite.
+    Yields at most 20 times a second, and also after each validation, halfway and after the last
+    step. Training ends early if `stop` is set, if the validation loss stops improving (with
+    `patience` or the config's early stopping), or if it diverges: the loss is not finite, or the
+    validation loss far above that of predicting the mean everywhere. After divergence the weights
+    with the best validation loss are restored, or else the initial ones; `stopped` is then
+    `NOTHING_LEARNED` unless the network was trained before.
     """
     network, average, options = task.network, task.ema, task.training
     optimizer = _optimizer(network, task.stage, options)
@@ -151,7 +162,7 @@ def train(
         if stop.is_set():
             stopped = STOPPED
         total = min(plan.steps, schedule.end(step)) if patience else plan.steps
-        # Halfway is always reported: what is decided there must not depend on the clock.
+        # Always report halfway, so that decisions made there don't depend on the clock.
         reaches_half = not half and 2 * step >= total
         half = half or reaches_half
         if validation is None and (reaches_half or step == plan.steps) and not stopped:
@@ -173,7 +184,7 @@ def train(
 def _learn(
     task: Task, optimizer: torch.optim.Optimizer, generator: torch.Generator, step: int
 ) -> Tensor:
-    """Take a step, and move the average towards it; gives the loss."""
+    """Take an optimiser step, update the averaged weights and return the loss."""
     loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -189,7 +200,7 @@ def _learn(
 
 
 def validate(task: Task, network: Network) -> float:
-    """Masked loss on fixed patches with fixed masks of the same shape."""
+    """Return the masked loss on validation patches, with the same patches and masks each time."""
     judged = copy.copy(task)
     judged.network = network
     network.eval()
@@ -200,7 +211,7 @@ def validate(task: Task, network: Network) -> float:
 
 
 def _loss_of_the_mean(task: Task) -> float:
-    """What `validate` would give for a network that gives the mean of the data everywhere."""
+    """Return the validation loss of predicting the mean of the data everywhere."""
     losses = [
         task.loss_function(0 * target, target, weight) for _, target, weight in _held_batches(task)
     ]
@@ -214,7 +225,7 @@ def _held_batches(task: Task) -> Iterator[Batch]:
 
 
 def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: Stop) -> Length:
-    """How long a share of the budget is; a time budget is what timing a step leaves of it."""
+    """Return the length of a share of the budget; timing a step counts towards a time budget."""
     if budget.unit == "steps":
         return Length(max(1, round(budget.amount * share)))
     if budget.unit == "epochs":
@@ -229,10 +240,10 @@ def choose_length(budget: Budget, share: float, task: Task, planes: int, stop: S
 
 
 def choose_threads(task: Task, seconds: float, stop: Stop) -> float:
-    """Time a step with all threads and with one, keep the faster; gives its seconds.
+    """Choose all threads or one, whichever is faster; return the seconds per step.
 
-    Threads wait for each other at every layer: where another program keeps a core busy, all of
-    them together can be ten times slower than one alone.
+    Threads wait for each other at every layer, so if another program keeps a core busy, several
+    threads can be ten times slower than one.
     """
     pace = _seconds_per_step(task, seconds, stop)
     threads = torch.get_num_threads()
@@ -247,7 +258,7 @@ def choose_threads(task: Task, seconds: float, stop: Stop) -> float:
 
 
 def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
-    """Time a step on copies, so that what is trained later does not depend on the timing."""
+    """Time a step on copies of the networks, so that the timing doesn't change the training."""
     trial = copy.copy(task)
     trial.network = copy.deepcopy(task.network).train()
     trial.ema = copy.deepcopy(task.ema)
@@ -261,7 +272,7 @@ def _seconds_per_step(task: Task, seconds: float, stop: Stop) -> float:
         if task.device.type != "cpu":
             torch.accelerator.synchronize()
         durations.append(time.perf_counter() - start)
-    return float(np.mean(durations[min(2, len(durations) - 1) :]))  # the first set things up
+    return float(np.mean(durations[min(2, len(durations) - 1) :]))  # skip warm-up steps
 
 
 def _optimizer(network: Network, stage: Stage, options: Training) -> torch.optim.Optimizer:
@@ -271,7 +282,7 @@ def _optimizer(network: Network, stage: Stage, options: Training) -> torch.optim
 
 @torch.no_grad()
 def _follow(average: Network, network: Network, decay: float) -> None:
-    """Move the averaged weights towards the network's; buffers are copied."""
+    """Update the moving average of the weights; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(new)

@@ -1,9 +1,9 @@
-"""What a network is trained to do: which pixels of a patch it sees, predicts and is judged by.
+"""Training objectives: the input, the target and the loss weights of a batch of patches.
 
 `BlindSpots` hides pixels. A pixel counts in the loss only if its whole neighbourhood, the mask
 centred on it, is hidden, so that the network can't predict its noise from a correlated neighbour
-(structN2V, Broaddus et al. 2020; a single pixel is Noise2Void, Krull et al. 2019). Masks are drawn
-afresh at every step, for the whole batch at once and on the device.
+(structN2V, Broaddus et al. 2020; with a single pixel: Noise2Void, Krull et al. 2019). New masks
+are drawn at every step, for the whole batch at once and on the device.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOISE_RANGE = 2.0  # standard deviations; structN2V's
 
 
 class Batch(NamedTuple):
-    """What a step computes with, each (B, H, W); `weight` is 0 where the loss looks away."""
+    """Input, target and loss weight of a batch, (B, H, W) each."""
 
     input: Tensor
     target: Tensor
@@ -35,15 +35,15 @@ class Batch(NamedTuple):
 
 
 class Objective(Protocol):
-    """Makes batches of patches.
+    """Makes batches from patches.
 
     Attributes
     ----------
     views
-        How many aligned images a patch carries.
+        Number of aligned images per patch.
     pattern
-        (h, w), odd sides. Of the flips and rotations of `augmentation` = "symmetric", those are
-        used that leave it as it is.
+        (h, w), odd sides. With `augmentation` = "symmetric", only flips and rotations that leave
+        it unchanged are used.
     """
 
     @property
@@ -51,7 +51,7 @@ class Objective(Protocol):
     @property
     def pattern(self) -> Array: ...
     def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
-        """Make a batch of (B, views, H, W) normalised patches; NaN where there is no data."""
+        """Make a batch from (B, views, H, W) normalised patches; NaN for pixels without data."""
         ...
 
 
@@ -73,14 +73,14 @@ class BlindSpots:
     Attributes
     ----------
     mask
-        (h, w) bool, odd sides, centre set: what is hidden around each predicted pixel.
+        (h, w) bool, odd sides, centre set: the pixels to hide around each predicted pixel.
     percentage
-        Share of a patch's pixels that is hidden, in percent.
+        Percentage of a patch's pixels to hide.
     replacement
-        What hidden pixels become: the mean of visible neighbours, 0 (the mean of normalised
-        data), a visible pixel of the patch, a visible neighbour (n2v's uniform), the median of
-        the visible neighbours (N2V2), or uniform noise (structN2V). None depends on any hidden
-        pixel's value, or the network could learn to undo it.
+        Value of hidden pixels: the mean of visible neighbours, 0 (the mean of normalised data), a
+        visible pixel of the patch, a visible neighbour (n2v's uniform), the median of the visible
+        neighbours (N2V2), or uniform noise (structN2V). None of these uses a hidden pixel's
+        value; otherwise the network could learn to recover it.
     """
 
     mask: Tensor
@@ -91,7 +91,7 @@ class BlindSpots:
 
     @classmethod
     def of(cls, mask: Array, stage: Stage, device: torch.device) -> BlindSpots:
-        """Hide a (h, w) mask of 0 and 1 as a stage says."""
+        """Hide a (h, w) mask of 0 and 1 with the settings of a stage."""
         hidden = torch.from_numpy(mask.astype(bool)).to(device)
         return cls(hidden, stage.mask_percentage, stage.replacement)
 
@@ -108,10 +108,10 @@ class BlindSpots:
         return Batch(self.replace(target, hidden, generator), target, weight)
 
     def draw(self, batch: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draw what is hidden: (batch, H, W) bool.
+        """Draw the hidden pixels, (batch, H, W) bool.
 
-        Patterns are placed at stratified centres; where their overlap leaves the share of hidden
-        pixels short, single pixels are added, so that the percentage is met on average.
+        Masks are placed at stratified centres. If their overlap leaves too few pixels hidden,
+        single pixels are added, so that the percentage is met on average.
         """
         placement = self._placement(shape)
         hidden = placement.place(placement.centres(batch, generator))
@@ -120,9 +120,9 @@ class BlindSpots:
         return hidden | (_rand((batch, *shape), generator, hidden.device) < extra)
 
     def loss_mask(self, hidden: Tensor) -> Tensor:
-        """Pixels whose whole neighbourhood is hidden: (batch, H, W) bool.
+        """Return the pixels whose whole neighbourhood is hidden, (batch, H, W) bool.
 
-        What lies outside the patch is not seen by the network, so it counts as hidden.
+        Pixels outside the patch count as hidden, since the network doesn't see them.
         """
         height, width = hidden.shape[-2:]
         placement = self._placement((height, width))
@@ -134,7 +134,7 @@ class BlindSpots:
         return result
 
     def replace(self, patches: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
-        """Replace the hidden pixels of normalised patches: (batch, H, W) float."""
+        """Replace the hidden pixels of normalised patches, (batch, H, W) float."""
         match self.replacement:
             case "zeros":
                 value = torch.zeros_like(patches)
@@ -158,7 +158,7 @@ class BlindSpots:
         return self._placements[shape]
 
     def _radius(self) -> int:
-        """A window of this radius around a hidden pixel sees past the mask's short side."""
+        """Return a window radius that reaches beyond the mask along its short side."""
         return min(self.mask.shape) // 2 + 1
 
 
@@ -168,19 +168,23 @@ def _rand(shape: tuple[int, ...], generator: torch.Generator, device: torch.devi
 
 @dataclass(frozen=True, eq=False)
 class _Placement:
-    """Where copies of a mask go in patches of one shape.
+    """Where to place copies of a mask in patches of one shape.
 
-    Made once, since reading numbers back from a GPU at each step would stall it.
+    Computed once per shape, since reading values back from a GPU at each step would stall it.
 
     Attributes
     ----------
     lags, offsets
-        The mask's lags from its centre, as numbers and as a (K, 2) tensor. Those longer than the
-        patch, which never lie in it together with their centre, are left out.
+        The mask's lags from its centre, as a list and as a (K, 2) tensor, without those longer
+        than the patch, which can't lie in it together with their centre.
     reach
-        The longest of them, in pixels.
+        The largest lag along any axis, in pixels.
+    rows
+        Number of rows of the jittered grid.
     row, column, columns
-        The cell of each copy in a jittered grid, and how many cells its row has.
+        (count,) the grid row and column of each copy, and the number of columns in its row.
+    corner
+        (2,) the last pixel of the patch.
     """
 
     shape: tuple[int, int]
@@ -195,14 +199,14 @@ class _Placement:
 
     @classmethod
     def of(cls, mask: Tensor, share: float, shape: tuple[int, int]) -> _Placement:
-        """Place as many copies as hide a share of the patch if they don't overlap."""
+        """Place enough copies to hide `share` of the patch if they don't overlap."""
         height, width = shape
         offsets = mask.cpu().nonzero() - torch.tensor(mask.shape) // 2
         offsets = offsets[(offsets.abs() < torch.tensor(shape)).all(1)]
         size = torch.tensor(shape)
         covered = float(((size - offsets.abs()).prod(1) / size.prod() ** 2).sum())
         count = max(1, int(share / covered))
-        # `count` cells of equal area, as nearly square as the count allows
+        # `count` cells of about equal area, as close to square as possible
         rows = min(max(1, round(math.sqrt(count * height / width))), count)
         per_row = torch.full((rows,), count // rows)
         per_row[: count % rows] += 1
@@ -216,17 +220,17 @@ class _Placement:
         )  # fmt: skip
 
     def centres(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Stratified random centres, one in each cell: (batch, count, 2)."""
+        """Draw a random centre in each cell, (batch, count, 2)."""
         height, width = self.shape
         jitter = _rand((batch, len(self.row), 2), generator, self.row.device)
-        # A random cyclic shift, so that no cell border is always a border.
+        # A random cyclic shift, so that cell borders are not always in the same place.
         shift = _rand((batch, 1, 2), generator, self.row.device)
         y = ((self.row + jitter[..., 0]) / self.rows + shift[..., 0]) % 1
         x = ((self.column + jitter[..., 1]) / self.columns + shift[..., 1]) % 1
         return torch.stack([y * height, x * width], -1).long().minimum(self.corner)
 
     def place(self, centres: Tensor) -> Tensor:
-        """The union of the mask at all centres: (batch, H, W) bool."""
+        """Return the union of the masks at all centres, (batch, H, W) bool."""
         batch = len(centres)
         height, width = self.shape
         points = (centres[:, :, None] + self.offsets).flatten(1, 2)
@@ -238,7 +242,7 @@ class _Placement:
 
 
 def _visible_mean(patches: Tensor, visible: Tensor, radius: int) -> Tensor:
-    """Mean of the visible pixels within a window; the patch's visible mean where there are none."""
+    """Return the mean of the visible pixels in a window, or in the patch if there are none."""
     weight = visible.to(patches.dtype)
     side = 2 * radius + 1
 
@@ -252,10 +256,10 @@ def _visible_mean(patches: Tensor, visible: Tensor, radius: int) -> Tensor:
 
 
 def _random_visible(patches: Tensor, visible: Tensor, generator: torch.Generator) -> Tensor:
-    """For each pixel, the value of a random visible pixel of its patch."""
+    """Return for each pixel the value of a random visible pixel of its patch."""
     batch, height, width = patches.shape
     flat = visible.flatten(1)
-    # Visible pixels first; then a random rank among them.
+    # Sort visible pixels first, then pick one at random.
     order = torch.argsort(flat.to(torch.uint8), dim=1, descending=True, stable=True)
     number = flat.sum(1, keepdim=True).clamp_min(1)
     rank = (_rand((batch, height * width), generator, patches.device) * number).long()
@@ -265,7 +269,7 @@ def _random_visible(patches: Tensor, visible: Tensor, generator: torch.Generator
 def _visible_neighbour(
     patches: Tensor, visible: Tensor, radius: int, generator: torch.Generator
 ) -> Tensor:
-    """For each pixel, a random visible pixel of its window; their mean if a few draws find none."""
+    """Return a random visible pixel of each window, or their mean if a few draws find none."""
     height, width = patches.shape[1:]
     value = _visible_mean(patches, visible, radius)
     y = torch.arange(height, device=patches.device)[:, None]
@@ -286,7 +290,7 @@ def _mirrored(position: Tensor, lag: Tensor, size: int) -> Tensor:
 
 
 def _visible_median(patches: Tensor, visible: Tensor, radius: int) -> Tensor:
-    """Median of the visible pixels of the window; their mean where there are none."""
+    """Return the median of the visible pixels in a window, or else the patch mean."""
     side = 2 * radius + 1
     seen = torch.where(visible, patches, torch.nan)
     padded = F.pad(seen[:, None], (radius,) * 4, value=math.nan)

@@ -1,4 +1,4 @@
-"""The stages of a training as data: what each is trained to do, how long, from what weights."""
+"""The stages of a training as data: objective, share of the budget, initial weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_autostructn2v.engine.networks.registry import footprint
 from napari_autostructn2v.engine.training.objectives import BlindSpots, Objective
 from napari_autostructn2v.engine.types import Array
 
-# Makes the objective of a stage from the noise, the structural mask and the device.
+# Makes a stage's objective from the noise, the structural mask and the device.
 MakeObjective = Callable[[NoiseAnalysis, Array, torch.device], Objective]
 
 
@@ -28,13 +28,14 @@ class StagePlan:
     settings
         Its network, patches and optimiser.
     structural
-        Whether it needs the structural mask, by which it is then checked halfway.
+        Whether it uses the structural mask; if so, it is checked for leaks halfway.
     loss
         A key of `LOSSES`.
     share
-        Its part of the network's budget.
+        Its share of the network's budget.
     init
-        The earlier stage whose weights it starts from where shapes match; None: random ones.
+        The earlier stage to take initial weights from, as far as shapes match; None for random
+        weights.
     """
 
     name: StageName
@@ -47,7 +48,7 @@ class StagePlan:
 
 
 def plan(config: Config, second: bool = True) -> tuple[StagePlan, ...]:
-    """Plan what a config asks for; without a `second`, Stage 1 gets the whole budget."""
+    """Plan the stages of a config; if not `second`, Stage 1 gets the whole budget."""
     share = config.training.stage1_share if config.run_stage2 and second else 1.0
     stages = []
     if trains_stage1(config):
@@ -67,7 +68,7 @@ def plan(config: Config, second: bool = True) -> tuple[StagePlan, ...]:
 
 
 def trains_stage1(config: Config) -> bool:
-    """Whether a run trains Stage 1; otherwise it takes it from a model, or goes without."""
+    """Return whether a run trains Stage 1, rather than take it from a model or skip it."""
     return config.run_stage1 and config.stage1_model is None
 
 
@@ -81,7 +82,7 @@ def _hides_mask(settings: Stage) -> MakeObjective:
 
 
 def shares_of_time(stages: Sequence[StagePlan], budget: Budget) -> dict[StageName, float]:
-    """Estimate the share of the time that each stage takes."""
+    """Estimate each stage's share of the time."""
     if budget.unit == "seconds":
         return {stage.name: stage.share for stage in stages}
     work = {stage.name: _work(stage, budget) if stage.share else 0.0 for stage in stages}
@@ -89,7 +90,7 @@ def shares_of_time(stages: Sequence[StagePlan], budget: Budget) -> dict[StageNam
 
 
 def _work(stage: StagePlan, budget: Budget) -> float:
-    """Multiply the pixels that a stage learns from by the width of its network."""
+    """Return the relative work of a stage: pixels trained on times network width."""
     settings = stage.settings
     width = footprint(settings.network).bytes_per_pixel
     steps = {

@@ -1,4 +1,4 @@
-"""Training data: a bounded, resident pool of image blocks that random patches are cut from."""
+"""Training data: a pool of image blocks in memory, of bounded size, to draw patches from."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array
 
 _BLOCK_PATCHES = 4  # side of a pool block, in patches
-_MOST_ORIGINS = 2**21  # kept of the regions of interest of all blocks
-# To find blocks with a region of interest: as many for each that there is, and at most, unless
-# the pool has room for more.
+_MOST_ORIGINS = 2**21  # patch origins in regions of interest kept for all blocks together
+# Search for blocks with a region of interest: reads per block of data, and their maximum unless
+# the pool holds more.
 _TRIES, _MOST_TRIES = 4, 1024
-_STEPS_PER_BLOCK = 4  # a block of the pool is replaced every so many steps
+_STEPS_PER_BLOCK = 4  # steps between replacements of a block
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Pixels, how many patches lie in them, and with a region of interest where these begin."""
+    """Pixels and the number of patches in them; patch origins if there is a region of interest."""
 
     pixels: Array
     patches: int
@@ -39,27 +39,27 @@ class _Block:
 
 
 class Pool:
-    """Blocks of image data, normalised and resident, that batches of patches are cut from.
+    """Normalised blocks of image data in memory, to draw batches of patches from.
 
-    Data that fits is held whole. Of larger data the pool holds random blocks, and one block is
-    replaced every few steps by one read in the background; which one and by what depends on the
-    seed alone, so a run can be repeated. Blocks without a region of interest are not held, so that
-    patches come from everywhere in the region alike.
+    Data that fits is held completely. Otherwise the pool holds random blocks, and every few steps
+    one is replaced by a block read in the background. The choice depends only on the seed, so runs
+    are reproducible. Blocks without a region of interest are skipped, so that all patches in the
+    region are equally likely.
 
     Parameters
     ----------
     pieces
-        Where patches may come from.
+        Regions to take patches from.
     stage
         Patch size and region of interest.
     capacity
-        Bytes.
+        Maximum size in bytes.
 
     Raises
     ------
     InputError
-        If there is no piece, or no patch in the region of interest; of data that does not fit, a
-        bounded number of blocks is looked at.
+        If there are no pieces, or if no patch is in the region of interest. If the data doesn't
+        fit, only a limited number of blocks is searched.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Pool:
             blocks = list(self._usable(pieces))
         if not blocks:
             raise InputError(
-                f"use_roi finds no patch {'below' if stage.select_background else 'above'} "
-                f"roi_threshold {stage.roi_threshold:g} of the brightness; choose another "
-                "roi_threshold, or leave use_roi off"
+                f"no patch is {'below' if stage.select_background else 'above'} the brightness of "
+                f"roi_threshold {stage.roi_threshold:g}; choose another roi_threshold, or set "
+                "use_roi to false"
             )
         arrays = [block.pixels for block in blocks]
         sizes = np.array([array.size for array in arrays])
@@ -113,7 +113,7 @@ class Pool:
         self._prefetch()
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random patches, normalised: (count, h, w); NaN where the image has no finite value."""
+        """Draw random patches, (count, h, w), normalised; pixels that are not finite are NaN."""
         device = self._data.device
         pick, *place = torch.rand(3, count, generator=generator, device=device)
         piece = torch.searchsorted(self._cumulative, pick, right=True)
@@ -132,7 +132,7 @@ class Pool:
         return self._data[corner + y * width[:, None, None] + x]
 
     def advance(self) -> None:
-        """Count a step; when a block is due, put the one read meanwhile in its place."""
+        """Count a step, and every few steps replace a block by the one read in the background."""
         self._step += 1
         if self._next is None or self._step % _STEPS_PER_BLOCK:
             return
@@ -149,7 +149,7 @@ class Pool:
         self._prefetch()
 
     def close(self) -> None:
-        """End the background reader."""
+        """Stop the background reader."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -158,11 +158,11 @@ class Pool:
             self._next = self._executor.submit(self._read, next(self._draws))
 
     def _usable(self, pieces: Iterable[Piece]) -> Iterator[_Block]:
-        """Read the pieces that hold a patch."""
+        """Read pieces, skipping those without a patch."""
         return (block for piece in pieces if (block := self._read(piece)).patches)
 
     def _read(self, piece: Piece) -> _Block:
-        """Read a piece, as large as a patch at least: NaN is added to smaller ones."""
+        """Read a piece; one smaller than a patch is padded with NaN."""
         channel = piece.channel
         block = self._normalisation.apply(piece.read(), channel)
         pixels = np.where(np.isfinite(block), block, np.float32(np.nan)).astype(np.float32)
@@ -177,7 +177,7 @@ class Pool:
         return _Block(padded, len(origins), origins)
 
     def _find_interests(self, pieces: Sequence[Piece]) -> dict[tuple[Source, int], Interest]:
-        """The region of interest of each channel of each image, from a sample of it."""
+        """Find the region of interest of each channel of each image, from a sample of it."""
         found = {}
         wanted = {(piece.source, piece.channel): None for piece in pieces}
         images = len({source for source, _ in wanted})
@@ -188,14 +188,14 @@ class Pool:
         return found
 
     def _listed(self, block: _Block) -> Tensor:
-        """The origins of a block's patches, or as many of them as are kept."""
+        """Return the origins of a block's patches, a random subset if there are too many."""
         assert block.origins is not None
         if block.patches <= self._listing:
             return torch.from_numpy(block.origins)
         return torch.from_numpy(self._rng.choice(block.origins, self._listing, replace=False))
 
     def _weigh(self) -> None:
-        """A block is drawn as often as it has patches."""
+        """Weight each block by its number of patches."""
         device = self._data.device
         if self._roi:
             counts = np.array([len(origins) for origins in self._roi])
@@ -214,7 +214,7 @@ def validation_pool(
     seed: int,
     device: torch.device,
 ) -> Pool:
-    """Give a pool of what validates: all of it, where a region of interest has no part there."""
+    """Return the pool for validation; without a region of interest if none is in the data."""
     try:
         return Pool(pieces, normalisation, stage, capacity, seed, device)
     except InputError:
@@ -223,7 +223,7 @@ def validation_pool(
 
 
 def _patch_shape(pieces: Sequence[Piece], side: int) -> tuple[int, int]:
-    """The patch, shrunk where no piece is large enough."""
+    """Return the shape of a patch, smaller than `side` if no piece is large enough."""
     if not pieces:
         raise InputError("there is no image to train on")
     height = min(side, max(piece.shape[0] for piece in pieces))

@@ -1,4 +1,4 @@
-"""Shows what the network in training makes of a region, no more often than it can be afforded."""
+"""Previews of the network in training, at a limited rate."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from napari_autostructn2v.engine.inference.predict import denoise_plane
 from napari_autostructn2v.engine.networks.network import Network
 from napari_autostructn2v.engine.types import inside, middle, shape_of, slices
 
-_FIRST = 10  # steps of a stage before there is anything to see
-_EVERY = 2.0  # seconds between the beginnings of two previews, at least
-_SHARE = 0.1  # of the time goes into previews, at most
-_SIDE = 512  # px, at most
-_TILE = 256  # px; a stop waits for one tile
+_FIRST = 10  # steps of a stage before its first preview
+_EVERY = 2.0  # seconds between the starts of two previews, at least
+_SHARE = 0.1  # of the time spent on previews, at most
+_SIDE = 512  # px, the maximum side of a preview
+_TILE = 256  # px; small, as a stop waits for the tile in progress
 
 
 @dataclass
 class Previewer:
-    """Asks which place to show, and denoises it with the network as it is.
+    """Denoises a place with the network in training.
 
-    `ask` is called in the thread of the run, only when a preview is due; None shows nothing.
-    Nothing random is drawn, so that training goes the same way with previews as without.
+    `ask` returns the place, or None for no preview. It is called in the thread of the run, only
+    when a preview is due. No random numbers are drawn, so previews don't change the training.
     """
 
     ask: Callable[[], Place | None]
@@ -46,7 +46,7 @@ class Previewer:
     def look(
         self, stage: StageName, step: int, network: Network, channel: int | None, last: bool = False
     ) -> Iterator[events.Preview]:
-        """Give a preview, if one is due; `channel` is the one being trained, None for all."""
+        """Yield a preview if one is due; `channel` is the one being trained, None for all."""
         began = time.monotonic()
         if not last and (step < _FIRST or began < self._due):
             return
@@ -63,7 +63,7 @@ class Previewer:
     def _denoise(
         self, stage: StageName, step: int, network: Network, place: Place, source: Source
     ) -> events.Preview | None:
-        """Denoise the middle of a place; None if it lies outside the image, or after a stop."""
+        """Denoise the middle of a place; return None if it is outside the image, or if stopped."""
         shown = inside(place.region, source.size)
         if min(shape_of(shown)) <= 0:
             return None

@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier model."""
+"""Starting a run from an earlier model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from napari_autostructn2v.engine.training.plan import plan
 
 @dataclass(frozen=True, eq=False)
 class InitFrom:
-    """The model that a run starts from, and what of it is taken.
+    """The model that a run starts from, and which parts of it are used.
 
     Attributes
     ----------
     stages
-        Those that are taken.
+        The stages to take over.
     normalisation
-        Whether grey values are divided by the model's, which its weights are used to, or by the
-        images' own.
+        Whether to keep the model's normalisation, which its weights were trained with, or to
+        compute it from the images.
     strict
-        Whether a stage to be trained whose network the config wants to be another one is refused;
-        otherwise it starts from random weights.
+        Whether to refuse a model if a stage to be trained has another network architecture in the
+        config. If not strict, that stage starts from random weights.
     """
 
     model: TrainedModel
@@ -37,12 +37,12 @@ class InitFrom:
 
     @property
     def taken(self) -> TrainedModel:
-        """The model with these stages alone.
+        """The model with only these stages.
 
         Raises
         ------
         InputError
-            If it has networks, but none of these stages.
+            If the model has networks, but none of these stages.
         """
         model = self.model
         if model.units and not any(stage in model.stages for stage in self.stages):
@@ -52,12 +52,12 @@ class InitFrom:
 
 
 def take_over(start: InitFrom | None, config: Config, channel: int | None) -> Learned:
-    """Return what a network starts from: that of its channel, or the one that all share.
+    """Return the initial state of a channel: from the model's networks for it, or the shared ones.
 
     Raises
     ------
     InputError
-        If a stage to be trained has another network than the config, and the start is strict.
+        If `start` is strict and a stage to be trained has another network than in the config.
     """
     model = start.taken if start else None
     unit = replace(_unit(model, channel), channel=channel)
@@ -70,8 +70,8 @@ def take_over(start: InitFrom | None, config: Config, channel: int | None) -> Le
     if other and start and start.strict:
         titles = " and ".join(STAGE_TITLES[name] for name in other)
         raise InputError(
-            f"the model to start from has another network in {titles} than the config; take its "
-            "network settings, or start without it"
+            f"the model to start from has another network in {titles} than the config; use the "
+            "model's network settings, or start without it"
         )
     unit = _only(unit, [name for name in unit.networks if name not in other])
     records = model.provenance.get("stages", []) if model else []
@@ -93,7 +93,7 @@ def _only(unit: ChannelModel, stages: Iterable[StageName]) -> ChannelModel:
 
 
 def kept_config(config: Config, start: TrainedModel | None) -> Config:
-    """The config of the resulting model: stages that are kept were trained with the start's."""
+    """Return the config of the resulting model, with the start's settings for stages kept."""
     trained = [stage.name for stage in plan(config)]
     if start is None:
         return config

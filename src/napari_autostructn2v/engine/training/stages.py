@@ -26,12 +26,12 @@ from napari_autostructn2v.engine.types import Array
 def train_network(
     inputs: TrainingInputs, start: Learned, measured: NoiseAnalysis, stop: Stop
 ) -> Generator[Event, None, Learned]:
-    """Train the stages of a network and judge them.
+    """Train the stages of a network and assess them.
 
     Returns
     -------
-    What was learned. An error doesn't leave the generator; it is in `learned.error`, so that
-    nothing learned before it is lost.
+    The trained stages. Errors are not raised but returned in `learned.error`, so that the stages
+    trained before are kept.
     """
     learned, found = start, measured
     try:
@@ -50,7 +50,7 @@ def train_network(
                 if is_needless(mask, inputs.config, learned):
                     if late:
                         yield events.Warning(
-                            "No structure was found after Stage 1: Stage 2 is left out."
+                            "No structured noise was found after Stage 1, so Stage 2 is skipped."
                         )
                     continue
             halfway = None
@@ -67,7 +67,7 @@ def train_network(
                 break
         if learned.error is None:
             learned = yield from judged(inputs, learned, measured, stop)
-    except Exception as error:  # noqa: BLE001 - raised again once what was learned is kept
+    except Exception as error:  # noqa: BLE001 - raised again once the stages are saved
         return replace(learned, error=error)
     return learned
 
@@ -75,10 +75,10 @@ def train_network(
 def _look_for_leaks(
     inputs: TrainingInputs, stage: StagePlan, found: NoiseAnalysis, mask: Array
 ) -> LookHalfway:
-    """Check what the network takes away; where noise leaks, ask to start with a wider mask.
+    """Return a check of the residual that asks to restart with a wider mask if noise leaks.
 
-    What a network has learned of pixels that are hidden only later is never unlearned, so it must
-    start afresh. A mask that the user gave is left alone.
+    A network doesn't unlearn what it learned from pixels that are hidden only later, so training
+    must restart. Masks given by the user are not changed.
     """
     given = inputs.config.structure.mask_source in ("file", "array")
 
@@ -100,7 +100,7 @@ def _start_again(
     mask: Array,
     stop: Stop,
 ) -> Generator[Event, None, Learned]:
-    """Train a stage anew with a wider mask; a stop leaves the better of the two."""
+    """Train a stage again with a wider mask; if stopped, return the better of the two networks."""
     if stop.is_set():
         return replace(before, stopped=True)
     fresh = replace(before, report=before.report[:-1])

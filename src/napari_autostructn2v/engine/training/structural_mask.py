@@ -1,4 +1,4 @@
-"""The structural mask of a training: given, measured, or found in the result of Stage 1."""
+"""The structural mask of a training: given, measured, or derived from the result of Stage 1."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from napari_autostructn2v.engine.types import Array
 def mask_before_training(
     inputs: TrainingInputs, found: NoiseAnalysis, start: Learned
 ) -> Array | None:
-    """Return the mask, or None if it will be measured on the result of Stage 1.
+    """Return the mask, or None if it is to be derived from the result of Stage 1.
 
     Raises
     ------
     InputError
-        If the mask hides all that the network sees, its file can't be read, or it depends on a
-        Stage 1 that there will not be.
+        If the mask hides everything that the network sees, if its file can't be read, or if it
+        depends on Stage 1 and there is none.
     """
     config, structure = inputs.config, inputs.config.structure
     kept = inputs.same_structure and "stage2" in start.unit.networks
@@ -59,14 +59,14 @@ def has_stage1(config: Config, learned: Learned) -> bool:
 
 
 def is_needless(mask: Array, config: Config, learned: Learned) -> bool:
-    """Whether Stage 2 would only repeat Stage 1, since its mask is a single pixel."""
+    """Return whether Stage 2 would only repeat Stage 1, since its mask is a single pixel."""
     return mask.size == 1 and has_stage1(config, learned)
 
 
 def with_noise(
     inputs: TrainingInputs, learned: Learned, found: NoiseAnalysis, mask: Array | None
 ) -> Learned:
-    """Record noise and mask; the mask stays that of a Stage 2 that is kept as it is."""
+    """Set noise and mask; keep the mask of a Stage 2 that isn't trained."""
     kept = "stage2" in learned.unit.networks and not inputs.config.run_stage2
     if mask is None or kept:
         mask = learned.unit.mask
@@ -76,9 +76,9 @@ def with_noise(
 
 
 def find_in_result(inputs: TrainingInputs, network: Network, found: NoiseAnalysis) -> NoiseAnalysis:
-    """Measure the noise that Stage 1 left over, as autoStructN2V does.
+    """Measure the noise that remains in the result of Stage 1, as autoStructN2V does.
 
-    The results are normalised, so the strength of the noise stays that of the image.
+    The measured results are normalised, so sigma is taken from the noise of the image.
     """
     ready, blocks = on_device(network, inputs.runtime.device), []
     for source in inputs.sources:
@@ -101,13 +101,13 @@ def mask_found(inputs: TrainingInputs, found: NoiseAnalysis, mask: Array) -> eve
 
 
 def _check_sight(mask: Array, config: Config) -> None:
-    """Refuse a mask that hides all that the network could see."""
+    """Raise an InputError if the mask hides everything that the network could see."""
     reach = footprint(config.stage2.network).halo
     centre = [n // 2 for n in mask.shape]
     inside = tuple(slice(max(c - reach, 0), c + reach + 1) for c in centre)
     if min(centre) >= reach and mask[inside].all():
         height, width = mask.shape
         raise InputError(
-            f"the mask of {height} x {width} px hides all of the {2 * reach + 1} px that the "
-            "network sees around a pixel; take a smaller mask or a deeper network"
+            f"the mask of {height} x {width} px hides all {2 * reach + 1} px that the network "
+            "sees around a pixel; use a smaller mask or a deeper network"
         )

@@ -1,4 +1,4 @@
-"""TensorBoard logs of a run, when the config asks for them."""
+"""TensorBoard logs of a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 class Board:
-    """Writes loss, learning rate and sample images of each stage; does nothing without a folder.
+    """Writes loss, learning rate and sample images of a stage; does nothing without a folder.
 
     Raises
     ------
     InputError
-        If a folder is given that can't be made, or TensorBoard is not installed.
+        If the folder can't be created, or if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path | None, name: str) -> None:
@@ -40,7 +40,7 @@ class Board:
                 self._writer = SummaryWriter(str(place))
             except OSError as error:
                 raise InputError(
-                    f"{place} for TensorBoard cannot be made: {error.strerror or error}"
+                    f"cannot create the TensorBoard folder {place}: {error.strerror or error}"
                 ) from error
 
     @property
@@ -57,7 +57,7 @@ class Board:
                 writer.add_scalar("loss/validation", step.validation, step.step)
 
     def image(self, name: str, image: Any, step: int) -> None:
-        """Log a (h, w) image, stretched to its range."""
+        """Log a (h, w) image, scaled to its range."""
         with self._tolerant() as writer:
             if writer is not None:
                 low, high = np.nanmin(image), np.nanmax(image)
@@ -71,11 +71,11 @@ class Board:
 
     @contextmanager
     def _tolerant(self) -> Iterator[Any]:
-        """Give the writer; once it can't write, the training goes on without logs."""
+        """Give the writer; after a write error, training continues without logs."""
         try:
             yield self._writer
         except OSError as error:
-            _log.warning("TensorBoard logs end here: %s", error.strerror or error)
+            _log.warning("TensorBoard logging stopped: %s", error.strerror or error)
             writer, self._writer = self._writer, None
             with suppress(OSError):
                 writer.close()

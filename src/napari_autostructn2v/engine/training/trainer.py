@@ -1,4 +1,4 @@
-"""Trains one stage of one network, from its data to its record."""
+"""Trains one stage of one network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from napari_autostructn2v.engine.training.schedule import Length
 from napari_autostructn2v.engine.training.tensorboard import Board
 from napari_autostructn2v.engine.types import Array
 
-# Looks at the network halfway; says what it found, and the mask to start again with, if any.
+# Checks the network halfway; returns the result, and the mask to restart with, if any.
 LookHalfway = Callable[[Network], tuple[events.Checked, Array | None]]
 
 
@@ -50,11 +50,11 @@ class Trained:
     Attributes
     ----------
     step
-        The last one; None if an error came first.
+        The last step; None if an error came first.
     network
-        What was learned, on the CPU; None if nothing was.
+        The trained network, on the CPU; None if nothing was learned.
     wider
-        The mask to start again with: the rest of the training was left out for it.
+        The mask to restart with, if training ended halfway because noise leaks.
     """
 
     step: Step | None
@@ -79,9 +79,10 @@ def train_stage(
     Returns
     -------
     learned
-        With the network, however its training ended; an error is in `learned.error`.
+        With the trained network, also if training was stopped or failed; errors are in
+        `learned.error`.
     wider
-        The mask to start again with, if `halfway` asked for that.
+        The mask to restart with, if `halfway` asked for it.
     """
     done = yield from _train(inputs, stages, stage, learned, found, stop, halfway)
     step = done.step
@@ -99,15 +100,15 @@ def train_stage(
         return _ended(learned, step, done.error), done.wider
     if step.stopped == NOTHING_LEARNED:
         sentence = (
-            f"{STAGE_TITLES[stage.name]} diverged before anything was learned; choose a "
-            f"{stage.name}.learning_rate smaller than {stage.settings.learning_rate:g}"
+            f"{STAGE_TITLES[stage.name]} diverged before anything was learned; set "
+            f"{stage.name}.learning_rate below {stage.settings.learning_rate:g}"
         )
         if stage.name not in learned.unit.networks and not learned.before(stage.name):
             return _ended(learned, step, InputError(sentence)), None
-        yield events.Warning(f"{sentence}. What was learned before is kept.")
+        yield events.Warning(f"{sentence}. The earlier networks are kept.")
     elif step.stopped == DIVERGED:
         yield events.Warning(
-            f"{STAGE_TITLES[stage.name]}: {DIVERGED}; a smaller learning_rate may do better."
+            f"{STAGE_TITLES[stage.name]}: {DIVERGED}. Try a smaller learning_rate."
         )
     yield events.StageDone(
         stage.name, step.step, done.seconds, step.loss, step.stopped, inputs.channel
@@ -131,7 +132,7 @@ def _train(
 ) -> Generator[Event, None, Trained]:
     config, channel, previewer = inputs.config, inputs.channel, inputs.previewer
     earlier = learned.history.get(stage.name, {"steps": 0})
-    # A continued stage meets other patches and masks than before.
+    # A continued stage gets other random patches and masks than before.
     seed = config.seed * 2 + list(STAGE_TITLES).index(stage.name) + earlier["steps"]
     generator = torch.Generator(inputs.runtime.device).manual_seed(seed)
     done, step, wider = Trained(None, 0.0, 0, None), None, None
@@ -163,14 +164,14 @@ def _train(
                         yield checked
                         if wider is not None:
                             break
-            finally:  # what was learned outlives an error
+            finally:  # keep the network if an error is raised
                 done = _done(task, step, time.monotonic() - start)
             if done.network is not None and wider is None:
                 if board.on:
                     board.image("sample", _sample(inputs, task.ema), step.step if step else 0)
                 if previewer is not None and step is not None:
                     yield from previewer.look(stage.name, step.step, task.ema, channel, last=True)
-    except Exception as error:  # noqa: BLE001 - raised again once what was learned is kept
+    except Exception as error:  # noqa: BLE001 - raised again once the network is saved
         return replace(done, error=error)
     return replace(done, wider=wider)
 
@@ -190,13 +191,13 @@ def _seconds_left(
     elapsed: float,
     length: Length,
 ) -> float:
-    """Estimate the time to the end of all stages of all networks, at the pace so far."""
+    """Estimate the seconds left for all stages of all networks, at the pace so far."""
     left = (step.total - step.step) * elapsed / step.step
     if length.seconds is not None:
         left = max(0.0, length.seconds - elapsed)
     shares = shares_of_time(stages, inputs.config.budget)
     names = list(shares)
-    network = (elapsed + left) / shares[stage.name]  # all stages of it
+    network = (elapsed + left) / shares[stage.name]  # seconds of all its stages
     later = sum(shares[name] for name in names[names.index(stage.name) + 1 :])
     return left + network * (later + inputs.waiting)
 
@@ -205,7 +206,7 @@ def _seconds_left(
 def _task(
     inputs: TrainingInputs, stage: StagePlan, learned: Learned, found: NoiseAnalysis, seed: int
 ) -> Iterator[tuple[Task, int]]:
-    """Load the data of a stage and make its network; also gives the number of planes."""
+    """Load the data of a stage and make its network; also give the number of training planes."""
     config, settings, device = inputs.config, stage.settings, inputs.runtime.device
     training = config.training
     if config.budget.unit == "converged":
@@ -235,7 +236,7 @@ def _task(
 
 
 def _network(inputs: TrainingInputs, stage: StagePlan, learned: Learned, seed: int) -> Network:
-    """Continue the network of the stage, or make one; `init` says with what weights."""
+    """Return a copy of the stage's network, or a new one with weights from `stage.init`."""
     if stage.name in learned.unit.networks:
         network = copy.deepcopy(learned.unit.networks[stage.name])
     else:
@@ -250,7 +251,7 @@ def _network(inputs: TrainingInputs, stage: StagePlan, learned: Learned, seed: i
 
 
 def _sample(inputs: TrainingInputs, network: Network) -> Array:
-    """Denoise a corner of the first image, for the logs."""
+    """Return a denoised corner of the first image, for the logs."""
     channel = inputs.channel or 0
     source = next(source for source in inputs.sources if channel < source.channels)
     plane = next(p for p in range(source.planes) if source.channel(p) == channel)
