@@ -295,7 +295,7 @@ def test_too_little_memory_for_a_block_is_told() -> None:
         def __getitem__(self, index: Any) -> np.ndarray:
             raise MemoryError
 
-    with pytest.raises(InputError, match="cells cannot be read at plane 2: a block of it takes"):
+    with pytest.raises(InputError, match="cells cannot be read at plane 2: not enough memory"):
         as_source(Vast(), "TYX", "cells").read(2, slice(8), slice(8))
 
 

@@ -78,7 +78,7 @@ def test_the_figures_in_plain_words(card):
     cells = table(card)
     assert cells[1, 1].toolTip() == "Decibels nearer to the truth.\nLow."
     assert cells[2, 0].toolTip() == "In flat places."
-    assert cells[0, 2].toolTip() == "Recommended: the result of Stage 2"
+    assert cells[0, 2].toolTip() == "Recommended: result of Stage 2"
     assert cells[0, 2].font().bold()
     assert not cells[0, 1].font().bold()
     assert card.check.text() == "What was taken away looks like the noise."

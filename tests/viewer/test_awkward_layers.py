@@ -118,7 +118,7 @@ def test_a_layer_that_cannot_be_read(open_small, denoise, wait_idle, late):
     said = dock.panels.train.message.text()
     assert said == (
         f"Error: Image 'cells' cannot be read at plane {int(late)} (lost); check that its data "
-        "are still there, or open it again."
+        "still exist, or open it again."
     )
     data.times = 10**9
     assert [layer.name for layer in viewer.layers] == before
@@ -161,7 +161,7 @@ def test_out_of_memory_in_training(open_small, denoise, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(np.nan, "holds no finite value"), (7, "every pixel is 7")]
+    ("value", "words"), [(np.nan, "has no finite value"), (7, "every pixel is 7")]
 )
 def test_there_must_be_noise(open_small, denoise, value, words):
     viewer, dock = open_small(np.full((32, 32), value), contrast_limits=(0, 9))

@@ -80,7 +80,7 @@ def test_no_layer_of_ours_is_chosen_in_place_of_an_image_that_is_gone(open_dock,
     assert (None if inputs.layer is None else inputs.layer.name) == next(iter(left), None)
     assert [image.name for image in dock.session.images] == left
     assert enabled(dock)[0] is bool(left)
-    assert left or "results only" in inputs.image_note.text()
+    assert left or "All images are results" in inputs.image_note.text()
     inputs.image.setCurrentText("cells Stage 2")
     assert enabled(dock)[0], "the user may choose it"
 

@@ -160,7 +160,7 @@ def test_stop_names_the_layers_so_and_continue_goes_on(open_dock, denoise, fake_
         train.stop.click()
 
     denoise(dock, act=stop)
-    assert "Not judged" in dock.panels.result.note.text()
+    assert "Quality not assessed" in dock.panels.result.note.text()
     assert "cells Stage 1 (stopped)" in viewer.layers
     assert "cells Stage 2" not in viewer.layers
     learned = dock.session.trained.model
@@ -448,7 +448,7 @@ def test_the_run_is_copied_as_a_script_and_as_a_command(open_dock, denoise):
     compile(script, "script.py", "exec")
     assert "30steps" in script, "what was done, not what comes next"
     assert dock.panels.model.note.text() == (
-        "The script is on the clipboard. Write the image's path for PATH/TO/IMAGE.tif."
+        "Copied the script. Replace PATH/TO/IMAGE.tif by the path of the image."
     )
 
 

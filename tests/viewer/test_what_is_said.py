@@ -23,7 +23,7 @@ def judged(open_dock, denoise, fake_engine):
     engine = fake_engine(quality=QUALITY)
     viewer, dock = open_dock(engine, PIXELS)
     denoise(dock)
-    assert card_of(dock) == "The result of cells"
+    assert card_of(dock) == "Result of cells"
     return viewer, dock, engine
 
 
@@ -40,7 +40,7 @@ def test_the_card_goes_with_the_image_and_comes_back_with_it(judged):
     viewer.add_image(PIXELS + 1, name="b")
     assert card_of(dock) == ""
     dock.panels.inputs.image.setCurrentText("cells")
-    assert card_of(dock) == "The result of cells"
+    assert card_of(dock) == "Result of cells"
 
 
 def apply_to_another(viewer, dock):
@@ -97,7 +97,7 @@ def test_each_result_is_judged_by_its_own_training(judged, denoise):
     viewer, dock, engine = judged
     engine.quality = QUALITY | {"recommended": "stage1"}
     denoise(dock)
-    assert card_of(dock) == "The result of cells"
+    assert card_of(dock) == "Result of cells"
     viewer.layers.selection.active = viewer.layers["cells Stage 2"]
     assert card_of(dock) == "", "of the model before"
 
@@ -257,7 +257,7 @@ def test_the_device_is_open_again_when_another_is_asked_for(judged):
     form = dock.panels.form
     form.set_config(form.config().model_copy(update={"device": "cpu"}))
     dock._update()
-    assert dock.panels.device.text() == "Device: chosen when it starts"
+    assert dock.panels.device.text() == "Device: chosen at start"
 
 
 # A note

@@ -1,8 +1,8 @@
-"""The one widget: choose an image and a budget, press Denoise. Here the plugin's rooms meet.
+"""The dock widget: connects panels, session and canvas.
 
-Closing the panel stops a run just as the Stop button does (results of the training so far still
-arrive as layers); a panel that is hidden, behind another tab or in a minimised window goes on.
-Closing the window ends the run.
+Closing the panel stops a run as the Stop button does, and the results so far are still added as
+layers. Hiding the panel, by another tab or by minimising the window, doesn't stop the run. Closing
+the window aborts it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from napari_autostructn2v.plugin.viewer.canvas import Canvas
 from napari_autostructn2v.plugin.widgets.message_label import Holds, always
 
 _MIN_WIDTH, _MIN_HEIGHT = 300, 260  # another panel may lie below
-_AWAITING = "The run of the panel that was closed is ending; its model will be here then."
-_CLOSED = "Panel closed: {} stops. What is done so far is kept."
+_AWAITING = "The run of the closed panel is ending; its model will then appear here."
+_CLOSED = "Panel closed: {} stops. Results so far are kept."
 
 
 class DenoiseDock(QWidget):
-    """Parameters: the viewer, and what makes a run of a job (tests put a fake here)."""
+    """Parameters: the viewer, and the function that runs a job (replaced in tests)."""
 
     def __init__(self, napari_viewer: Any, make_engine: Callable[[Job], Engine] = engine) -> None:
         super().__init__()
-        # napari hands plugins a proxy that wraps a layer anew at each access; what is compared
-        # and kept here is the layer itself.
+        # napari passes plugins a proxy that wraps layers anew at each access, but layers are
+        # compared and kept here, so unwrap it.
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(make_engine, self)
         self.lifetime = Lifetime(self, self.session, viewer)
@@ -110,7 +110,7 @@ class DenoiseDock(QWidget):
     # What the user does
 
     def _on_input(self) -> None:
-        """Other images may be chosen."""
+        """Update after a change in the input panel."""
         try:
             images = self.panels.inputs.images()
         except InputError:  # said beside them
@@ -141,7 +141,7 @@ class DenoiseDock(QWidget):
             self._begin(self.session.analyse(asked[1], asked[0]))
 
     def _asked(self) -> tuple[Config, list[LayerSnapshot]] | None:
-        """Read what to do, and on what, as the layers are now; what is wrong is said there."""
+        """Start a job on the layers as they are now; show a message if that isn't possible."""
         self._on_input()
         inputs, form = self.panels.inputs, self.panels.form
         budget = inputs.take_budget()
@@ -174,7 +174,7 @@ class DenoiseDock(QWidget):
             self._update()
 
     def _cancel(self) -> None:
-        """Take away at once what the run has made; it ends when its thread does."""
+        """Remove what the run has added, at once; it ends when its thread does."""
         if self.session.run is not None:
             self.session.run.cancel()
             self.canvas.take_away()
@@ -193,7 +193,7 @@ class DenoiseDock(QWidget):
             self.canvas.show_noise(measured, self.session.images[0])
 
     def _compare(self, action: Callable[[bool], None]) -> Callable[[bool], None]:
-        """Make a slot of a comparison; what is in its way is said below the buttons."""
+        """Return a slot that compares; errors are shown below the buttons."""
 
         def looked_at() -> tuple[object, int]:
             return self.canvas.comparison.pair, self.canvas.viewer.dims.ndisplay
@@ -210,14 +210,14 @@ class DenoiseDock(QWidget):
             form.set_config(form.config().model_copy(update={"budget": budget}))
 
     def _on_options(self) -> None:
-        """The mask editor has other options; the form keeps them, with what it shows itself."""
+        """Copy the mask editor's options into the form."""
         form = self.panels.form
         if form.is_valid:
             structure = self.panels.editor.options
             form.set_config(form.config().model_copy(update={"structure": structure}))
 
     def _on_form(self, config: Config) -> None:
-        """A setting, or all by a preset, is another."""
+        """Update after a change of settings."""
         self.panels.inputs.set_budget(config.budget)
         self.panels.inputs.set_axes(config.axes)
         if config.structure != self.panels.editor.options:
@@ -229,7 +229,7 @@ class DenoiseDock(QWidget):
     # What a run tells
 
     def _follow(self, run: Run, *, trains: bool = False) -> None:
-        """Begin a run that denoises, and show how it goes."""
+        """Begin a run that denoises, and show its progress."""
         self._update()  # before anything that handles events: a second click may be among them
         self.panels.train.begin(run.finished, run.title, trains=trains)
         self._begin(run)
@@ -257,7 +257,7 @@ class DenoiseDock(QWidget):
             case Finished():
                 trained = isinstance(self.session.job, Train)
                 if trained and self.canvas.judge(event.report) and event.stopped:
-                    said = "Not judged: the run was stopped. Compare it yourself."
+                    said = "Quality not assessed: the run was stopped."
                     self.panels.result.note.add(said, self.messages.while_chosen())
                 self.messages.turn_to("result")
 
@@ -268,7 +268,7 @@ class DenoiseDock(QWidget):
         files = self.canvas.finish()
         if files:
             kept = ", ".join(map(str, files))
-            self.panels.result.note.add(f"Too large for the memory, so it is kept in {kept}.")
+            self.panels.result.note.add(f"Too large for memory, so the result is in {kept}.")
         self.panels.show_model(self.session)
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel
@@ -315,7 +315,7 @@ class DenoiseDock(QWidget):
         self._remember()
 
     def _stop_closed(self) -> None:
-        """End what nobody can see any longer, and say so."""
+        """Stop runs once the panel is closed, and notify the user."""
         run, batch = self.session.run, self.panels.model.batch
         if batch.is_running:
             batch.stop()
@@ -332,7 +332,7 @@ class DenoiseDock(QWidget):
         self.panels.show_model(self.session)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Return presses the button that has the focus, or else Denoise."""
+        """Let Return press the focused button, or else Denoise."""
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
             return

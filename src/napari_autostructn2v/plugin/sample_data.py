@@ -1,4 +1,4 @@
-"""Synthetic images with planted noise for napari's File > Open Sample."""
+"""Synthetic noisy images for napari's File > Open Sample."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def white() -> list[LayerData]:
 
 
 def frames() -> list[LayerData]:
-    """One scene, taken again and again."""
+    """Return repeated frames of one scene."""
     made = sample("nuclei", "horizontal", _FRAME, dtype=np.uint16)
     clean = made.clean.astype(np.float32)
     noisy = [plant(clean, made.noise, _PSNR, np.random.default_rng(i)) for i in range(_FRAMES)]
@@ -48,7 +48,7 @@ def _layers(scene: Scene, noise: NoiseKind, name: str) -> list[LayerData]:
 def _shown(
     clean: npt.NDArray[Any], noisy: npt.NDArray[Any], name: str, **look: Any
 ) -> list[LayerData]:
-    """Put the noisy image over the hidden truth; both have the same contrast limits."""
+    """Return the noisy image above the hidden truth, with the same contrast limits."""
     limits = tuple(float(value) for value in np.percentile(noisy, (0.5, 99.9)))
     truth = {"name": f"{name} (truth)", "contrast_limits": limits, "visible": False}
     return [

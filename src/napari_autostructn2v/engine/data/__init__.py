@@ -1,1 +1,1 @@
-"""Images and results: read region by region from any array or file, sampled, split and written."""
+"""Images and results: reading by region from arrays and files, sampling, splitting, writing."""

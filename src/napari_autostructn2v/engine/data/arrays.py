@@ -1,4 +1,4 @@
-"""What an array of any kind (numpy, dask, zarr, h5py) says of itself."""
+"""Shape, type and chunks of array-like objects (numpy, dask, zarr, h5py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_autostructn2v.engine.errors import InputError
 
 
 def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
-    """(height, width) of an array's chunks (zarr, dask, h5py), 1 where one is all; or None."""
+    """Return (height, width) of an array's chunks, or None; 1 along a side that isn't chunked."""
     chunks = getattr(data, "chunks", None)
     if not chunks or len(chunks) != len(axes):
         return None
@@ -23,22 +23,27 @@ def chunks_of(data: Any, axes: str) -> tuple[int, int] | None:
 
 
 def whole_shape(data: Any, name: str) -> tuple[int, ...]:
+    """Return the shape as integers; raise an InputError if it is empty or unknown."""
     try:
         shape = tuple(int(length) for length in data.shape)
     except (TypeError, ValueError):
-        raise InputError(f"{name} has no definite shape ({data.shape}); compute it first") from None
+        raise InputError(
+            f"{name} has an unknown shape ({data.shape}); compute the array first"
+        ) from None
     if 0 in shape:
         raise InputError(f"{name} is empty: its shape is {shape}")
     return shape
 
 
 def number_dtype(data: Any, name: str) -> np.dtype[Any]:
+    """Return the data type; raise an InputError if it isn't a real number."""
     try:
         dtype: np.dtype[Any] = np.dtype(data.dtype)
     except TypeError:
         raise InputError(
-            f"{name} holds {data.dtype}, which is not a numpy type; convert it to a numpy array"
+            f"{name} has the type {data.dtype}, which numpy doesn't know; convert it to a numpy "
+            "array"
         ) from None
     if dtype.kind not in "buif":
-        raise InputError(f"{name} holds {dtype} values; convert them to real numbers")
+        raise InputError(f"{name} has {dtype} values; convert them to real numbers")
     return dtype

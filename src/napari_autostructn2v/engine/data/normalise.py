@@ -1,4 +1,4 @@
-"""Finds what the grey values of images are divided by."""
+"""Normalisation of grey values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from napari_autostructn2v.engine.types import Array
 
 @dataclass(frozen=True)
 class Normalisation:
-    """z-score of each channel, of blocks less `offset`; nothing is clipped."""
+    """Mean and standard deviation of each channel, to convert grey values to z-scores.
+
+    Blocks have grey values less `offset`; nothing is clipped.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -37,9 +40,9 @@ class Normalisation:
 
 
 def normalise(sources: Sequence[Source], config: Config) -> Normalisation:
-    """Mean and standard deviation of each channel, from bounded samples of every image.
+    """Compute the mean and standard deviation of each channel, from samples of all images.
 
-    What is no data does not count. A channel without noise in any image stays as it is.
+    Pixels without data are ignored. A channel without noise in all images isn't changed.
     """
     means, deviations, images = [], [], levelled(sources)
     offset = images[-1].offset

@@ -1,4 +1,4 @@
-"""A part of one plane of an image."""
+"""Pieces: regions of a plane of an image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Piece:
 def read_around(
     source: Source, plane: int, y: slice, x: slice, halo: int
 ) -> tuple[Array, tuple[slice, ...], Box]:
-    """Read a region with a halo: the block, the region in it, and where the block lies."""
+    """Read a region with a halo; return the block, the region's index in it and the block's box."""
     wanted = box_of((y, x), source.size)
     box = inside(tuple((start - halo, end + halo) for start, end in wanted), source.size)
     return source.read(plane, *slices(box)), slices(wanted, box), box

@@ -1,4 +1,4 @@
-"""How the 2-D planes of an image are numbered."""
+"""Numbering of the 2-D planes of an image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import math
 class Planes:
     """The planes of an image, numbered over the axes other than Y and X.
 
-    They are numbered in stored order, the last of these axes running fastest.
+    The numbering follows the stored order of these axes, with the last one varying fastest.
 
     Attributes
     ----------
-    axes, shape, lengths
-        As stored, axes being letters of "STCZYX"; the length of each.
-    size, planes, channels
-        (height, width); number of planes; length of C, or 1.
+    axes, shape
+        In stored order; axes are letters of "STCZYX".
+    lengths
+        The length of each axis.
+    size
+        (height, width) of a plane.
+    planes, channels
+        Number of planes; length of C, or 1.
     """
 
     def __init__(self, axes: str, shape: tuple[int, ...]) -> None:
@@ -32,17 +36,17 @@ class Planes:
         return self.axes.index("X") < self.axes.index("Y")
 
     def channel(self, plane: int) -> int:
-        """Position of a plane along C; 0 without that axis."""
+        """Return the position of a plane along C; 0 if there is no such axis."""
         return self._position(plane).get("C", 0)
 
     def plane_of(self, channel: int, k: int) -> int:
-        """Number of the `k`th plane of a channel."""
+        """Return the number of a channel's plane `k`."""
         inner = self._stride("C")
         before, after = divmod(k, inner)
         return (before * self.channels + channel) * inner + after
 
     def pair(self, plane: int, axis: str) -> tuple[int, int] | None:
-        """A plane and its neighbour along an axis; no plane is in two pairs."""
+        """Return a plane and its neighbour along an axis, or None; no plane is in two pairs."""
         if axis not in self._outer:
             return None
         position = self._position(plane)[axis]
@@ -54,12 +58,12 @@ class Planes:
         return here, here + stride
 
     def index(self, plane: int, y: slice, x: slice) -> tuple[int | slice, ...]:
-        """Where a region of a plane lies in an array of `shape`, in stored order."""
+        """Return the index of a region of a plane in the array as stored."""
         where: dict[str, int | slice] = {**self._position(plane), "Y": y, "X": x}
         return tuple(where[axis] for axis in self.axes)
 
     def plane(self, index: tuple[int | slice, ...]) -> int:
-        """The number of the plane that an index lies in."""
+        """Return the number of the plane that an index selects."""
         plane = 0
         for axis, where in zip(self.axes, index, strict=True):
             if isinstance(where, int):
@@ -75,6 +79,6 @@ class Planes:
         return position
 
     def _stride(self, axis: str) -> int:
-        """From a plane to the next along an axis."""
+        """Return the difference in number between planes that are neighbours along an axis."""
         _, _, faster = self._outer.partition(axis)
         return math.prod(self.lengths[other] for other in faster)

@@ -1,4 +1,4 @@
-"""Reads a bounded number of blocks of an image, however large it is; those of a run only once."""
+"""Sampling: blocks of an image, of bounded total size, that are read only once per run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from napari_autostructn2v.engine.types import Array, Box, box_of, covers, slices
 _SAMPLE_PIXELS = 2**21
 _LEAST_PIXELS = 2**14
 _BLOCK = 1024
-_KEPT_PIXELS = 2**25  # of all images of a run together
-_SHARED = 4  # a defect that matters is seen in a quarter of what noise is measured on
-_AMONG = 16  # places along each axis; of few blocks not all shall lie in corners
+_KEPT_PIXELS = 2**25  # pixels kept of all images of a run together
+_SHARED = 4  # defects are detected on a quarter of the pixels that noise is measured on
+_AMONG = 16  # least number of positions along each axis, so that few blocks aren't all in corners
 
-_SMALLEST, _LARGEST = 1e-15, 1e15  # grey values; their squares are summed in float32
+_SMALLEST, _LARGEST = 1e-15, 1e15  # limits of grey values; their squares are summed in float32
 
 
 def sample_pieces(
     source: Source, channel: int, rng: np.random.Generator, images: int = 1
 ) -> list[Piece]:
-    """Choose blocks of one channel: whole planes when small, else random ones.
+    """Choose blocks of one channel: whole planes if small, otherwise random blocks.
 
-    `images` is how many images share the bound. Blocks begin at even pixels, so that the four
-    phases of a colour camera keep their places.
+    The limit on pixels is shared by `images` images. Blocks start at even pixels, which keeps the
+    phase of a colour camera's pattern.
     """
     pixels = max(_SAMPLE_PIXELS // images, _LEAST_PIXELS)
     side = min(_BLOCK, math.isqrt(pixels) // 2 * 2)
@@ -54,17 +54,17 @@ def sample_pieces(
 
 
 def noise_sample(source: Source, image: int, channel: int, seed: int) -> list[Piece]:
-    """The blocks that the noise of an image is measured on."""
+    """Choose the blocks to measure the noise of an image on."""
     return sample_pieces(source, channel, np.random.default_rng((seed, image, channel)))
 
 
 def defect_sample(source: Source, channel: int) -> list[Piece]:
-    """The blocks that defects are told by."""
+    """Choose the blocks to detect defects on."""
     return sample_pieces(source, channel, np.random.default_rng(channel), _SHARED)
 
 
 def common_sample(sources: Sequence[Source], channel: int, seed: int) -> list[list[Piece]]:
-    """Blocks of each image that has the channel; together no more than of a single image."""
+    """Choose blocks of each image that has the channel, together about as many as of one image."""
     rng = np.random.default_rng((seed, channel))
     return [
         sample_pieces(source, channel, rng, images=len(sources))
@@ -75,15 +75,15 @@ def common_sample(sources: Sequence[Source], channel: int, seed: int) -> list[li
 
 @dataclass(frozen=True, eq=False)
 class Samples(View):
-    """Blocks of an image by plane, in the type that they have; whatever else is asked is read."""
+    """Blocks of an image kept in memory, by plane and in the stored type; the rest is read."""
 
     blocks: Mapping[int, Sequence[tuple[Box, Array]]]
 
     @classmethod
     def of(cls, pieces: Sequence[Piece], most: int) -> Samples:
-        """Read pieces of one image, `most` pixels of them.
+        """Read pieces of one image, at most `most` pixels.
 
-        What can't be read is left out: whoever asks for it is told.
+        Pieces that can't be read are skipped; the error is raised when they are needed.
         """
         blocks: dict[int, list[tuple[Box, Array]]] = {}
         for piece in pieces:
@@ -91,7 +91,7 @@ class Samples(View):
             if piece.pixels > most or any(covers(box, piece.region) for box, _ in known):
                 continue
             with suppress(InputError):
-                # A copy: what is read may be a view of much more, such as a decoded page.
+                # A copy, as the block may be a view of a larger array, such as a decoded page.
                 block = np.array(piece.source.stored(piece.plane, *slices(piece.region)))
                 block.setflags(write=False)
                 known.append((piece.region, block))
@@ -110,13 +110,13 @@ class Samples(View):
         return source.stored(plane, y, x)
 
     def __reduce__(self) -> tuple[type[Samples], tuple[Any, ...]]:
-        return Samples, ({},)  # another process reads what it needs
+        return Samples, ({},)  # pickled without blocks: another process reads what it needs
 
 
 def sampled(sources: Sequence[Source], seed: int) -> list[Source]:
-    """The same images, whose samples are read now and never again.
+    """Return views of the images with their samples in memory, so that they are read only once.
 
-    Those of images that are too many to be kept are read when they are needed.
+    Samples beyond the limit on memory are read when they are needed.
     """
     pieces: dict[Source, list[Piece]] = {source: [] for source in sources}
     for channel in range(max(source.channels for source in sources)):
@@ -137,53 +137,54 @@ def sampled(sources: Sequence[Source], seed: int) -> list[Source]:
 def sample_blocks(
     source: Source, channel: int, rng: np.random.Generator, images: int = 1
 ) -> list[Array]:
-    """Read the blocks that `sample_pieces` chooses, less what is no data."""
+    """Read the blocks chosen by `sample_pieces`, as `read_blocks` does."""
     return read_blocks(sample_pieces(source, channel, rng, images))[0]
 
 
 def read_blocks(pieces: Sequence[Piece]) -> tuple[list[Array], float]:
-    """Read blocks of one channel as `measurable` gives them.
+    """Read blocks of one channel with `measurable`; return them and their share of outliers.
 
     Raises
     ------
     InputError
-        If there is no noise in any of them.
+        If no block has noise.
     """
     stored = [piece.read() for piece in pieces]
     check_measurable(stored)
     blocks, outliers = measurable(stored)
     if not any(np.isfinite(block).any() for block in blocks):
         raise InputError(
-            "the image holds nothing but areas of one value each: there is no noise to remove"
+            "the image consists only of constant areas, so there is no noise to remove"
         )
     return blocks, outliers
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` items, evenly spread."""
+    """Return at most `count` items, evenly spaced."""
     if len(items) <= count:
         return list(items)
     return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
 
 
 def check_measurable(blocks: Sequence[Array]) -> None:
-    """Refuse blocks without noise.
+    """Check that there can be noise in blocks.
 
     Raises
     ------
     InputError
-        If no block has two different finite values, or they are too large or small to be squared.
+        If no block has two different finite values, or values are too large or small to square.
     """
     finite = [values for block in blocks if (values := block[np.isfinite(block)]).size]
     if not finite:
-        raise InputError("the image holds no finite value (all NaN or infinite)")
+        raise InputError("the image has no finite value (all NaN or infinite)")
     largest = max(float(np.abs(values).max()) for values in finite)
     if largest < _LARGEST and all(values.min() == values.max() for values in finite):
         raise InputError(
-            f"the image is constant (every pixel is {finite[0][0]:g}): there is no noise to remove"
+            f"the image is constant (every pixel is {finite[0][0]:g}), so there is no noise to "
+            "remove"
         )
     if not _SMALLEST < largest < _LARGEST:
         raise InputError(
-            f"the image's grey values reach {largest:.2g}, where noise cannot be measured: set "
-            "pixels without data to NaN, or multiply the image by a number"
+            f"the image's grey values reach {largest:.2g}, too large or too small to measure "
+            "the noise; set pixels without data to NaN, or rescale the image"
         )

@@ -1,4 +1,4 @@
-"""One image as the engine sees it: named axes, and any region of any plane, never the whole."""
+"""The interface for reading an image: named axes, and any region of any plane."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.types import Array, Box, shape_of, whole
 
 _MOST_PLANES = 2**20
-_MOST_BYTES = 2**26  # of an array that is handed to another process
+_MOST_BYTES = 2**26  # size of an array that is passed to another process
 
 
 class Source(Planes):
     """One image, read region by region.
 
-    Reading is safe from any thread for files opened by `open_source`; for an
-    array it is as safe as the array. No file is held open between readings.
+    Files opened by `open_source` can be read from any thread; an array is as thread-safe as it is
+    itself. Files are not kept open between reads.
 
     Attributes
     ----------
-    name, path
-        The file's stem, with the name of the scene if there are several, or the layer's name; the
-        file, if it came from one.
-    set_files, scene
-        The files of the set, if it is read from several; what tells it from others in its file.
+    name
+        The layer's name, or the file's stem, with the name of the scene if there are several.
+    path
+        The file, if any.
+    set_files
+        All files of the set, if the image is stored in several.
+    scene
+        Identifies the image in a file with several.
     dtype
-        As stored.
+        The stored type.
 
     Raises
     ------
     InputError
-        If axes, shape or dtype are not those of an image, or it has over a million planes.
+        If axes, shape or dtype are not those of an image, or if it has over a million planes.
     """
 
-    offset: float = 0.0  # what is read is less this
+    offset: float = 0.0  # subtracted from the grey values that are read
 
     def __init__(
         self,
@@ -69,29 +72,31 @@ class Source(Planes):
         super().__init__(check_axes(axes, shape), shape)
         if self.planes > _MOST_PLANES:
             raise InputError(
-                f"{name} declares {self.planes:.3g} planes, and {_MOST_PLANES} is the limit; pick "
-                "the part to denoise"
+                f"{name} has {self.planes:.3g} planes, more than the limit of {_MOST_PLANES}; crop "
+                "it to the part to denoise"
             )
         self.metadata = metadata.limited_to(self.axes, self.channels)
         self._data = data
 
     @property
     def files(self) -> list[Path]:
-        """All that is read: the file, and the others of its set."""
+        """All files the image is read from: its file and the others of its set."""
         return [path for path in (self.path, *self.set_files) if path is not None]
 
     @property
     def chunks(self) -> tuple[int, int] | None:
-        """(height, width) of the blocks it is stored in, as `chunks_of` tells them."""
+        """(height, width) of the stored chunks, as in `chunks_of`."""
         return chunks_of(self._data, self.axes)
 
     def read(self, plane: int, y: slice, x: slice) -> npt.NDArray[np.float32]:
-        """Read a region as a new (Y, X) array; NaN and infinities are kept, and none are made.
+        """Read a region as a new (Y, X) array; NaN and infinities are kept.
+
+        Values too large for float32 become the largest float32, not infinity.
 
         Raises
         ------
         InputError
-            If it turns out to be damaged there.
+            If the data can't be read.
         """
         block = self.stored(plane, y, x)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -102,37 +107,37 @@ class Source(Planes):
         return result
 
     def stored(self, plane: int, y: slice, x: slice) -> Array:
-        """The same in the type that it has."""
+        """Read a region, (Y, X), in the stored type."""
         block = self._stored(self.index(plane, y, x))
         return block.T if self.transposed else block
 
     def through(self, view: View, offset: float) -> Source:
-        """The image as a view shows it, whose values are less `offset`."""
+        """Return the image through a view, which subtracts `offset` from its values."""
         seen = copy.copy(self)
         seen._data, seen.offset = _Seen(self, Through(view, offset)), offset
         return seen
 
     def crop(self, **spans: slice) -> Source:
-        """Give a part as a source of its own: `source.crop(Y=slice(100, 400), T=slice(3, 4))`.
+        """Return a part as a source: `source.crop(Y=slice(100, 400), T=slice(3, 4))`.
 
-        Nothing is read or copied; all axes stay, and it can be read as long as this source is
-        open. Spans are in pixels from the first one, and clipped to the image.
+        Nothing is read or copied. The part keeps all axes and can be read while this source is
+        open. Spans are in pixels and clipped to the image.
 
         Raises
         ------
         InputError
-            If the image has no such axis, or nothing is left.
+            If the image has no such axis, or if the part is empty.
         """
         box = dict(zip(self.axes, whole(self.shape), strict=True))
         for axis, span in spans.items():
             if axis not in box:
-                raise InputError(f"{self.name} has the axes {self.axes} and no {axis} to crop")
+                raise InputError(f"cannot crop {axis}: {self.name} has the axes {self.axes}")
             start, length = max(span.start or 0, 0), self.lengths[axis]
             stop = length if span.stop is None else min(span.stop, length)
             if stop <= start:
                 raise InputError(
-                    f"{axis} from {span.start} to {span.stop} lies outside {self.name}, whose "
-                    f"{axis} has length {length}; choose a region inside it"
+                    f"{axis} from {span.start} to {span.stop} is outside {self.name}, where {axis} "
+                    f"has length {length}; choose a region inside the image"
                 )
             box[axis] = start, stop
         about = self.metadata
@@ -160,12 +165,12 @@ class Source(Planes):
         return cropped
 
     def spec(self) -> SourceSpec:
-        """How to open the image again, in this process or another.
+        """Return how to open the image again, in this process or another.
 
         Raises
         ------
         InputError
-            If it is an array too large to be handed over.
+            If the image is an array too large to pass to another process.
         """
         if isinstance(self._data, _Part | _Seen):
             spec = self._data.whole.spec()
@@ -174,8 +179,8 @@ class Source(Planes):
         if self.path is None:
             if (size := math.prod(self.shape) * self.dtype.itemsize) > _MOST_BYTES:
                 raise InputError(
-                    f"{self.name} is an array of {size / 2**20:.0f} MiB, and only "
-                    f"{_MOST_BYTES // 2**20} MiB can be handed to another process; save it as a "
+                    f"{self.name} is an array of {size / 2**20:.0f} MiB, but at most "
+                    f"{_MOST_BYTES // 2**20} MiB can be passed to another process; save it to a "
                     "file and open that"
                 )
             array = self._stored(tuple(slice(length) for length in self.shape))
@@ -184,7 +189,7 @@ class Source(Planes):
         )
 
     def close(self) -> None:
-        """Let nothing be read from the file afterwards. An array is left alone."""
+        """Prevent further reads if the image comes from a file; an array stays readable."""
         if self.path is not None:
             self._data = None
 
@@ -206,7 +211,7 @@ class Source(Planes):
     def _stored(self, index: tuple[int | slice, ...]) -> Array:
         if self._data is None:
             raise ValueError(f"{self.name} is closed")
-        if isinstance(self._data, _Part | _Seen):  # the whole speaks of its own errors
+        if isinstance(self._data, _Part | _Seen):  # raises its own errors
             return self._data[index]
         try:
             return np.asarray(self._data[index])
@@ -214,42 +219,41 @@ class Source(Planes):
             raise
         except MemoryError as error:
             raise InputError(
-                f"{self.path or self.name} cannot be read at plane {self.plane(index)}: a block "
-                "of it takes more memory than there is; close other programs, or save it in "
-                "smaller chunks"
+                f"{self.path or self.name} cannot be read at plane {self.plane(index)}: not enough "
+                "memory for one block; close other programs, or save the image in smaller chunks"
             ) from error
-        except Exception as error:  # decoders raise what they please on damaged data
+        except Exception as error:  # decoders raise many types of errors for damaged data
             plane, reason = self.plane(index), _first_line(error)
             raise InputError(
                 f"image {self.name!r} cannot be read at plane {plane} ({reason}); "
-                "check that its data are still there, or open it again"
+                "check that its data still exist, or open it again"
                 if self.path is None
                 else f"{self.path} cannot be read at plane {plane}: the file is damaged or "
-                f"ends too early ({reason})"
+                f"truncated ({reason})"
             ) from error
 
 
 class View(ABC):
-    """What is made of an image as it is read: less its offset, less its waves, mended.
+    """A transformation applied on reading, such as subtraction of an offset.
 
-    A view holds no image, so that it can be sent to another process.
+    A view doesn't hold the image, so that it can be sent to another process.
     """
 
     @abstractmethod
     def region(self, source: Source, plane: int, y: slice, x: slice) -> Array:
-        """Give a (Y, X) region of a plane."""
+        """Return a (Y, X) region of a plane."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of an image: a span along each of its axes."""
+    """A part of an image: one span per axis."""
 
     box: Box
 
 
 @dataclass(frozen=True)
 class Through:
-    """An image through a view, whose values are less `offset`."""
+    """An image through a view that subtracts `offset`."""
 
     view: View
     offset: float
@@ -257,14 +261,14 @@ class Through:
 
 @dataclass(frozen=True, eq=False)
 class SourceSpec:
-    """How to open an image again (`opening.reopen`), in another process too: it pickles.
+    """How to open an image again with `opening.reopen`; can be pickled.
 
     Attributes
     ----------
     array
-        The image itself, where no file holds it.
+        The image itself, if it isn't stored in a file.
     steps
-        What was made of it, one after the other.
+        Crops and views to apply, in order.
     """
 
     name: str
@@ -278,7 +282,7 @@ class SourceSpec:
 
 
 class _Part:
-    """A part of a source, addressed like an array of its own."""
+    """A part of a source, indexed like an array."""
 
     def __init__(self, whole: Source, step: Crop) -> None:
         self.whole, self.step = whole, step
@@ -296,7 +300,7 @@ class _Part:
 
 
 class _Seen:
-    """A source through a view, addressed like an array of its own."""
+    """A source through a view, indexed like an array."""
 
     def __init__(self, whole: Source, step: Through) -> None:
         self.whole, self.step = whole, step
@@ -316,15 +320,15 @@ def as_source(
     name: str = "image",
     metadata: Metadata | None = None,
 ) -> Source:
-    """Make a `Source` of any array of 2 to 5 axes (numpy, dask, zarr ...); one passes through.
+    """Return a `Source` for an array with 2 to 5 axes (numpy, dask, zarr ...) or a `Source`.
 
-    Without `axes` they are YX, TYX, TZYX or TCZYX by their number.
+    By default, `axes` are YX, TYX, TZYX or TCZYX, according to their number.
     """
     if isinstance(data, Source):
         return data
     if not all(hasattr(data, trait) for trait in ("shape", "dtype", "__getitem__")):
         raise InputError(
-            f"{name} is a {type(data).__name__}, not an array; give an array with shape and dtype"
+            f"{name} is a {type(data).__name__}, not an array; pass an array with shape and dtype"
         )
     if axes is None:
         axes = default_axes(whole_shape(data, name))

@@ -1,4 +1,4 @@
-"""Cuts an image into tiles whose results fit together to the whole image's: integers only."""
+"""Tile geometry: splits an image so that the tiles' results equal that of the whole image."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from napari_autostructn2v.engine.types import Box, Span, shape_of, slices, whole
 
 @dataclass(frozen=True)
 class Tile:
-    """`core` is the part of the image this tile yields, `read` what the network must see for it."""
+    """A tile: `core` is the region it yields, `read` the region the network needs for that."""
 
     core: Box
     read: Box
 
     @property
     def crop(self) -> tuple[slice, ...]:
-        """The core, in coordinates of what was read."""
+        """The index of the core in the region that is read."""
         return slices(self.core, self.read)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of what is read."""
+        """Shape of the region that is read."""
         return shape_of(self.read)
 
 
@@ -34,20 +34,21 @@ def tiles(
     stride: int | Sequence[int],
     region: Box | None = None,
 ) -> list[Tile]:
-    """Tiles that cover an image, or a region of it, exactly once; the last axis runs fastest.
+    """Return tiles that cover an image or region exactly once; the last axis varies fastest.
 
     Parameters
     ----------
     size
         (height, width) of an image, or (depth, height, width) of a volume.
     side
-        Largest side of a core; rounded down to a multiple of `stride`, at least one. This and
-        what follows may be given for each axis.
+        Largest side of a core, rounded down to a multiple of `stride`, but at least one stride.
+        This and the following can be given per axis.
     halo
         Radius of the network's receptive field.
     stride
-        What is read begins at multiples of it, so that every level of the network meets the same
-        pixels as in the whole image, and ends at one or at the image's end.
+        Total downsampling factor of the network. Regions that are read start at multiples of it,
+        so that every level of the network is aligned with the whole image, and end at a multiple
+        or at the end of the image.
 
     Example: size 10, side 4, halo 1, stride 2 along one axis gives cores 0-4, 4-8, 8-10 that
     read 0-6, 2-10, 6-10.
@@ -60,7 +61,7 @@ def tiles(
 def halved(
     tile: Tile, size: Sequence[int], halo: int | Sequence[int], stride: int | Sequence[int]
 ) -> list[Tile]:
-    """The same core cut in two along every axis; the tile itself if it can't be cut."""
+    """Split a tile in two along every axis; return the tile itself if it can't be split."""
     strides = _each(stride, size)
     halves = [(n + 1) // 2 for n in shape_of(tile.core)]
     steps = [max(-(-n // m) * m, m) for n, m in zip(halves, strides, strict=True)]
@@ -74,7 +75,7 @@ def _cut(
     halo: int | Sequence[int],
     strides: Sequence[int],
 ) -> list[Tile]:
-    """Tiles with cores of so many pixels that cover a box."""
+    """Return tiles that cover a box, with cores of at most `steps` pixels."""
     along = [
         [
             (core, _read(core, length, margin, stride))

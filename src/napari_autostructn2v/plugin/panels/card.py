@@ -1,4 +1,4 @@
-"""Shows how good a result is, in the words and figures that the engine reports as `quality`."""
+"""The quality card: how good a result is, from the `quality` entry of the report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.labels import STAGE_TITLES, QualityRow, quality_rows
 
 _RECOMMENDED = "\N{BLACK STAR}"
-# A verdict's sign and its colours on a dark and on a light ground; the sign says it too.
+# Sign of a verdict, and its colours on a dark and a light background.
 _FITS = ("\N{CHECK MARK}", "#6cc070", "#2b7a30")
 _DOUBT = ("?", "#9fb4c8", "#4a6075")
 _WRONG = ("\N{WARNING SIGN}", "#ffb13d", "#a84e00")
@@ -21,10 +21,10 @@ _SIGN = {"fits": _FITS, "can't tell": _DOUBT}
 
 
 class QualityCard(QWidget):
-    """A table of the stages and their figures, the check of the residual above it.
+    """A table of figures per stage, below the check of the residual.
 
-    Hidden while there is nothing to say. What the report does not have, and figures it does not
-    explain, are left out.
+    Hidden if there is nothing to show. Figures that the report doesn't contain or explain are
+    skipped.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -34,13 +34,13 @@ class QualityCard(QWidget):
         self.sign.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.check = _label()
         self.check.setWordWrap(True)
-        # A long sentence must not widen the panel.
+        # Keep long sentences from widening the panel.
         self.check.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.of = _label()
         self.of.setWordWrap(True)
         self.of.setSizePolicy(self.check.sizePolicy())
         self.check.setToolTip(
-            "What the result took away, compared with the noise that was measured beforehand"
+            "Comparison of what was removed from the image with the measured noise"
         )
         top = QGridLayout()
         top.setColumnStretch(1, 1)
@@ -60,15 +60,15 @@ class QualityCard(QWidget):
     def show_quality(self, quality: Mapping[str, Any], of: str = "") -> None:
         """Show the report's `quality`: `stages`, `recommended`, `check`, `meaning`.
 
-        `of` names the image that was judged.
+        `of` names the assessed image.
         """
         if (quality, of) == self._shown:
             return
         self._shown = quality, of
         while (item := self.table.takeAt(0)) is not None:
-            item.widget().hide()  # it may be a while until Qt deletes it
+            item.widget().hide()  # Qt deletes it only later
             item.widget().deleteLater()
-        self.of.setText(f"The result of {of}")
+        self.of.setText(f"Result of {of}")
         self.of.setVisible(bool(of))
         check = quality.get("check") or {}
         sentence = str(check.get("sentence", ""))
@@ -89,19 +89,19 @@ class QualityCard(QWidget):
         right = Qt.AlignmentFlag.AlignRight
         for column, stage in enumerate(stages, 1):
             title = STAGE_TITLES[stage]
-            header = _label(title, f"The result of {title}")
+            header = _label(title, f"Result of {title}")
             if stage == recommended:
                 font = header.font()
                 font.setBold(True)
                 header.setFont(font)
                 header.setText(f"{_RECOMMENDED} {title}")
-                header.setToolTip(f"Recommended: the result of {title}")
+                header.setToolTip(f"Recommended: result of {title}")
             self.table.addWidget(header, 0, column, right)
         for line, row in enumerate(rows, 1):
             tooltip = f"{row.meaning}\n{row.bias}".strip()
             name = _label(row.title, tooltip)
             name.setWordWrap(True)
-            name.setAlignment(Qt.AlignmentFlag.AlignTop)  # like the figures, however high the line
+            name.setAlignment(Qt.AlignmentFlag.AlignTop)  # like the figures
             self.table.addWidget(name, line, 0)
             for column, stage in enumerate(stages, 1):
                 figure = row.figures.get(stage, ("\N{EN DASH}", ""))

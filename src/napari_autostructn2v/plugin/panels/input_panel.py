@@ -1,4 +1,4 @@
-"""Chooses what is denoised: the image, what of it is trained on, and how long it may take."""
+"""The choice of images, the region to train on, and the training budget."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from napari_autostructn2v.plugin.widgets.wheel import tame
 _BUDGETS = ("20 s", "1 min", "2 min", "10 min", "until it stops improving")
 _NOT_IMAGES = ("autocorrelation", "curtain", "preview", "residual")
 _OPEN = "Open an image: File > Open, or File > Open Sample."
-_CHOOSE = "There are results only: choose one, or open an image."
+_CHOOSE = "All images are results: choose one of them, or open another image."
 
 
 class InputPanel(QWidget):
-    """Lists the image layers of a viewer. Belongs to the GUI thread.
+    """Lists the image layers of a viewer. For the GUI thread.
 
-    `changed` says that other images, or other pixels of them, are chosen, or that something else
-    here was changed. The newest image is chosen until the user chooses one.
+    `changed` is emitted if the chosen images, their pixels or any other option changes. The newest
+    image is chosen until the user chooses one.
     """
 
     changed = Signal()
     view_changed = Signal()
-    """What a region covers may be something else: the view or a shape was changed."""
+    """The view or a shape has changed, and so may the pixels in a region."""
     budget_changed = Signal(object)
-    """The `Budget`, whenever the user wrote one that is understood."""
+    """The new `Budget`, after each valid edit by the user."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class InputPanel(QWidget):
 
     @property
     def region(self) -> Region:
-        """What is trained on and previewed."""
+        """The region to train on and to preview."""
         index = self.region_box.currentIndex()
         return ("whole", "view", *self._shapes)[max(index, 0)]
 
@@ -73,41 +73,41 @@ class InputPanel(QWidget):
         return self._error
 
     def images(self) -> list[LayerSnapshot]:
-        """Read the chosen layers as they are now.
+        """Return snapshots of the chosen layers; the list can be empty.
 
         Raises
         ------
         InputError
-            If one is no greyscale image; nothing is wrong with there being none.
+            If a layer is not a greyscale image.
         """
         chosen = [] if self.layer is None else [self.layer]
         return [snapshot(layer, self._axes) for layer in [*chosen, *self._others()]]
 
     def parts(self, images: Sequence[LayerSnapshot]) -> list[LayerSnapshot]:
-        """Cut images to what is trained on.
+        """Crop images to the region to train on.
 
         Raises
         ------
         InputError
-            If nothing, or too little, is left of them.
+            If the region is empty or too small.
         """
         return parts(
             self._viewer, images, self.region, plane_only=self._plane_only, least=LEAST_REGION
         )
 
     def glimpses(self, images: Sequence[LayerSnapshot]) -> list[LayerSnapshot]:
-        """Cut images to what is previewed: the region in the plane in view.
+        """Crop images to the region to preview, in the plane in view.
 
         Raises
         ------
         InputError
-            If nothing is left of them.
+            If the region is empty.
         """
         region = "view" if self.region == "whole" else self.region
         return parts(self._viewer, images, region, plane_only=True)
 
     def take_budget(self) -> Budget | None:
-        """Read the budget; what is not understood is explained beside it."""
+        """Return the budget, or None and show a message if it is invalid."""
         try:
             return Budget.parse(self.budget.currentText())
         except ValueError as error:
@@ -122,7 +122,7 @@ class InputPanel(QWidget):
         self.budget_note.say("")
 
     def set_axes(self, axes: str | None) -> None:
-        """Name the axes of the image otherwise than its layer does."""
+        """Override the axes of the layer."""
         if axes != self._axes:
             self._axes = axes
             self.update_notes()
@@ -137,14 +137,14 @@ class InputPanel(QWidget):
         self.image_note = MessageLabel("image_note")
         self.several = QCheckBox("and all selected layers")
         self.several.setToolTip(
-            "Train one model on all images that are selected in the layer list now, and denoise "
-            "them all; they may be of different size"
+            "Train one model on all images now selected in the layer list, and denoise all of "
+            "them; their sizes can differ"
         )
         self.region_box = _combo(
-            "What to train on, analyse and preview: the whole layer, the part in view, or the "
-            "shapes of a Shapes layer. The result is always of the whole layer"
+            "The region to train on, analyse and preview: the whole layer, the current view, or "
+            "the shapes of a Shapes layer. The whole layer is denoised in any case"
         )
-        self.planes = _combo("Whether to train on all time points and slices, or the one in view")
+        self.planes = _combo("Train on all time points and slices, or only on the current one")
         self.planes.addItems(["all planes", "this plane only"])
         self.region_note = MessageLabel("region_note")
         self.budget = _combo("")
@@ -152,7 +152,7 @@ class InputPanel(QWidget):
         self.budget.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.budget.addItems(_BUDGETS)
         self.budget.setToolTip(
-            f"{Config.model_fields['budget'].description}. Choose one, or write a time (90 s, "
+            f"{Config.model_fields['budget'].description}. Choose one, or enter a time (90 s, "
             "5 min), a number of steps (200 steps) or of epochs (20 epochs)"
         )
         self.budget_note = MessageLabel("budget_note")
@@ -184,11 +184,11 @@ class InputPanel(QWidget):
         self._picked = True
 
     def _others(self) -> list[Image]:
-        """The images besides the chosen one."""
+        """Return the images other than the chosen one."""
         return [x for x in self._layers if x in self._together and x is not self.layer]
 
     def _sync_layers(self, event: Any = None) -> None:
-        """List the layers anew. What was chosen stays chosen while it is there."""
+        """Update the list of layers, keeping the choice if that layer still exists."""
         chosen, region = self.layer, self.region
         layers = [layer for layer in self._viewer.layers if _can_be_chosen(layer)]
         shapes = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
@@ -226,18 +226,18 @@ class InputPanel(QWidget):
         self.view_changed.emit()
 
     def _on_several(self, on: bool) -> None:
-        """Take the layers that are selected now: what is added later selects itself."""
+        """Use the layers selected now, as layers added later are selected automatically."""
         self._together = self._selected() if on else []
         self._on_image()
 
     def _on_selection(self, event: Any = None) -> None:
-        """Several layers can also be selected after the tick; one is no choice of the user's."""
+        """Use a later selection of several layers too; napari itself may select a single one."""
         wanted = self.several.isChecked() and not self._others() and self.isEnabled()
         if wanted and len(self._selected()) > 1:
             self._on_several(True)
 
     def _selected(self) -> list[Image]:
-        """Of all that is selected, the images that were opened: results are not meant."""
+        """Use the selected images, without results."""
         return [layer for layer in _opened(self._layers) if layer in self._viewer.layers.selection]
 
     def _on_image(self) -> None:
@@ -255,7 +255,7 @@ class InputPanel(QWidget):
         self.changed.emit()
 
     def update_notes(self) -> None:
-        """Say what is chosen, or why it can't be used."""
+        """Describe the chosen images, or why they can't be used."""
         more = set(_opened(self._layers)) - {self.layer}
         self.several.setVisible(bool(more))
         self._error = ""
@@ -284,12 +284,12 @@ def _signals(layer: Any) -> list[Any]:
 
 
 def _opened(layers: list[Image]) -> list[Image]:
-    """Those that are not results."""
+    """Return the layers that are not results."""
     return [layer for layer in layers if KIND not in layer.metadata]
 
 
 def _newest(layers: list[Image]) -> Image | None:
-    """Find the image that was opened last, one that can be seen if any can; never our own."""
+    """Return the image opened last, a visible one if possible; results don't count."""
     opened = _opened(layers)
     seen = [layer for layer in opened if layer.visible]
     return next((found[-1] for found in (seen, opened) if found), None)
@@ -298,7 +298,7 @@ def _newest(layers: list[Image]) -> Image | None:
 def _combo(tip: str) -> QComboBox:
     box = QComboBox()
     box.setToolTip(tip)
-    # A long layer name must not widen the panel.
+    # Keep long layer names from widening the panel.
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     tame(box)
     return box

@@ -1,4 +1,4 @@
-"""Model: keep what was learned, take it up again, and write the run down as code."""
+"""Model: save and load models, copy the run as code, denoise a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIX = ".asn2v"
 
 
 class ModelPanel(QWidget):
-    """`save_wanted` and `load_wanted` carry the file that was chosen."""
+    """Emits `save_wanted` and `load_wanted` with the chosen file."""
 
     save_wanted = Signal(object)
     load_wanted = Signal(object)
@@ -28,17 +28,17 @@ class ModelPanel(QWidget):
         self._folder = ""
         self.name = MessageLabel("model_name")
         self.save = QPushButton("Save…")
-        self.save.setToolTip("Save the model in a file, to denoise other images with it")
+        self.save.setToolTip("Save the model to a file, to denoise other images with it")
         self.load = QPushButton("Load…")
-        self.load.setToolTip("Take a model from a file in place of training one")
+        self.load.setToolTip("Load a model from a file instead of training one")
         self.script = QPushButton("Copy as script")
-        self.script.setToolTip("Put a Python script on the clipboard that does this run again")
+        self.script.setToolTip("Copy a Python script that repeats this run")
         self.command = QPushButton("Copy as command")
-        self.command.setToolTip("Put a command line on the clipboard that does this run again")
+        self.command.setToolTip("Copy a command line that repeats this run")
         self.note = MessageLabel("model_note")
         self.batch = BatchPanel()
         self.folder = Fold(
-            "Folder…", self.batch, "Apply the model to the files of a folder",
+            "Folder…", self.batch, "Denoise the files of a folder with the model",
             expanded=False, part=True,
         )  # fmt: skip
         grid = QGridLayout()
@@ -57,7 +57,7 @@ class ModelPanel(QWidget):
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders that were used last, to be remembered."""
+        """The folders used last, to be saved in the settings."""
         return {"model": self._folder, **self.batch.chooser.folders}
 
     def set_folders(self, folders: Mapping[str, str]) -> None:
@@ -71,8 +71,8 @@ class ModelPanel(QWidget):
             button.setEnabled(has_image)
 
     def tell_of_copy(self, kind: str, text: str, more: str, holds: Holds = always) -> None:
-        path = f" Write the image's path for {NO_FILE}." if NO_FILE in text else ""
-        self.note.say(f"The {kind} is on the clipboard.{path}{more}", holds)
+        path = f" Replace {NO_FILE} by the path of the image." if NO_FILE in text else ""
+        self.note.say(f"Copied the {kind}.{path}{more}", holds)
 
     def _choose_save(self) -> None:
         start = str(Path(self._folder, f"model{_SUFFIX}"))

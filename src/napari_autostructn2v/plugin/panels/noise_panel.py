@@ -1,4 +1,4 @@
-"""1 Noise: the verdict in words, and the mask that follows from it to be looked at and edited."""
+"""1 Noise: the verdict, and the mask derived from it, which can be edited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class NoisePanel(QWidget):
-    """Shows what it is told; `editor` edits the mask."""
+    """Shows the measured noise; `editor` edits the mask."""
 
     analyse_wanted = Signal()
     layers_wanted = Signal(bool)
@@ -19,18 +19,18 @@ class NoisePanel(QWidget):
         super().__init__()
         self.verdict = MessageLabel("verdict")
         self.remarks = MessageLabel("remarks")
-        self.remarks.setToolTip("What else was measured of the noise")
+        self.remarks.setToolTip("Other measurements of the noise")
         self.analyse = QPushButton("&Analyse")
         self.analyse.setToolTip(
-            "Measure the noise and find the mask; takes a second and trains nothing"
+            "Measure the noise and derive the mask; takes about a second, without training"
         )
         self.as_layers = QCheckBox("Show as layers")
         self.as_layers.setToolTip(
-            "Show the noise's correlation and the mask as layers beside the image; the mask's "
-            "layer can be painted on with napari's own brush"
+            "Show the noise correlation and the mask as layers beside the image; the mask "
+            "can be edited with napari's paint brush"
         )
         self.editor = Fold(
-            "Mask", editor, "Look at the mask that hides correlated neighbours, and edit it",
+            "Mask", editor, "View and edit the mask that hides correlated neighbours",
             expanded=False, part=True,
         )  # fmt: skip
         buttons = QHBoxLayout()

@@ -1,4 +1,4 @@
-"""The dock's layout, read top to bottom: what to denoise, one button, and a part for each step."""
+"""The layout of the dock: input, the Denoise button, and a section for each step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_autostructn2v.plugin.viewer.comparison import Pair
 from napari_autostructn2v.plugin.widgets.fold import Fold
 from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
-# Of the structure, what the mask editor shows.
+# Fields of `Structure` that the mask editor shows.
 _IN_EDITOR = {"mask", "extractor", "leak_threshold", "score_tolerance", "max_lag", "ring"}
 _ELSEWHERE = {"budget"} | {
     field.key for field in fields(Structure, ("structure",)) if field.path[1] in _IN_EDITOR
@@ -33,27 +33,27 @@ _ELSEWHERE = {"budget"} | {
 
 
 _FOCUSED = "QPushButton", "QToolButton", "QCheckBox", "QComboBox", "QLineEdit"
-# napari's style does not show where the keyboard is.
+# napari's style doesn't show which button has the keyboard focus.
 _FOCUS = (
     ", ".join(f"{kind}:focus" for kind in _FOCUSED) + " { border: 1px solid palette(highlight); }"
 )
 
 
 class Panels(QScrollArea):
-    """All parts of the dock; what they do is wired elsewhere."""
+    """All panels of the dock, connected elsewhere."""
 
     def __init__(self, viewer: Any, session: Session) -> None:
         super().__init__()
         self.inputs = InputPanel(viewer)
         self.device = MessageLabel("device")
-        self.device.setToolTip("Another can be chosen below: Advanced, General, device")
+        self.device.setToolTip("To choose another: Advanced, General, device")
         self.denoise = QPushButton("&Denoise")
         self.denoise.setMinimumHeight(34)
         font = self.denoise.font()
         font.setBold(True)
         self.denoise.setFont(font)
         self.denoise.setToolTip(
-            "Measure the noise, train on this image, and add the result as a new layer"
+            "Measure the noise, train on this image and add the result as a new layer"
         )
         self.plan = MessageLabel("plan")
         keep = self.plan.sizePolicy()
@@ -66,11 +66,13 @@ class Panels(QScrollArea):
         self.model = ModelPanel()
         self.form = ConfigForm(_ELSEWHERE)
         titled = {
-            "noise": Fold("1  Noise", self.noise, "What kind of noise it is, and its mask"),
-            "train": Fold("2  Train", self.train, "How the run goes"),
-            "result": Fold("3  Result", self.result, "How good it is, compared with the image"),
-            "model": Fold("Model", self.model, "Keep the model, use another", expanded=False),
-            "advanced": Fold("Advanced", self.form, "Every other setting", expanded=False),
+            "noise": Fold("1  Noise", self.noise, "The kind of noise, and the mask for it"),
+            "train": Fold("2  Train", self.train, "Progress of the run"),
+            "result": Fold(
+                "3  Result", self.result, "Quality of the result, and comparison with the image"
+            ),
+            "model": Fold("Model", self.model, "Save, load and apply models", expanded=False),
+            "advanced": Fold("Advanced", self.form, "All other settings", expanded=False),
         }
         self.folds = titled | {
             "mask": self.noise.editor,
@@ -88,7 +90,7 @@ class Panels(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # So that nothing moves sideways when a part is opened.
+        # So that nothing moves sideways when a section is opened.
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setStyleSheet(_FOCUS)
@@ -99,12 +101,12 @@ class Panels(QScrollArea):
         self.inputs.view_changed.connect(self._rechecking.start)
 
     def _recheck(self) -> None:
-        """Say no more what no longer holds."""
+        """Remove messages that no longer apply."""
         for note in self.notes:
             note.recheck()
 
     def settings(self, before: Settings) -> Settings:
-        """What is to be remembered; an invalid config is not."""
+        """Return the settings to save; an invalid config is skipped."""
         opened = {name: fold.is_expanded for name, fold in self.folds.items()}
         return Settings(
             config=self.form.config() if self.form.is_valid else before.config,
@@ -132,12 +134,12 @@ class Panels(QScrollArea):
         }
 
     def update_buttons(self, *, comparing: tuple[bool, bool], session: Session) -> None:
-        """Bring notes and buttons in line with the facts.
+        """Update notes and buttons.
 
         Parameters
         ----------
         comparing
-            Whether there is something to compare, and whether the curtain is drawn.
+            Whether there is something to compare, and whether the curtain is on.
         """
         run, trained = session.run, session.trained
         idle = run is None and not self.model.batch.is_running
@@ -163,7 +165,7 @@ class Panels(QScrollArea):
         self.plan.say(note if self.form.is_valid else f"⚠ Advanced: {self.form.error}")
         self.device.recheck()
         if not self.device.text():
-            self.device.say("Device: chosen when it starts")  # torch knows, and is not loaded yet
+            self.device.say("Device: chosen at start")  # torch, which would know, isn't loaded yet
         self._rechecking.start()
 
     def show_device(self, device: str) -> None:
@@ -191,7 +193,7 @@ class Panels(QScrollArea):
         self.model.batch.set_model(trained.model, trained.name, config)
 
     def copy(self, kind: Literal["script", "command"], session: Session) -> None:
-        """Put on the clipboard how to do without the viewer what was done here."""
+        """Copy a script or command that repeats this run without the viewer."""
         config = self.form.config() if self.form.is_valid else Config()
         text = write_down(kind, session, config)
         QApplication.clipboard().setText(text)
@@ -200,9 +202,9 @@ class Panels(QScrollArea):
         self.model.tell_of_copy(kind, text, more, lambda: session.is_of(images))
 
     def show_card(self, session: Session, pair: Pair | None) -> None:
-        """Judge the result that is looked at, by the report of its training.
+        """Show the quality card of the compared result, from the report of its training.
 
-        There is no card if it is not of the chosen images as they are now, or of the present model.
+        Hide it if the result is not from the present model and the chosen images as they are now.
         """
         trained = session.trained
         if (

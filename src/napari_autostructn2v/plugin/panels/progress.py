@@ -1,4 +1,4 @@
-"""Says where a run is and how long it will take, in the dock and in napari's activity list."""
+"""Progress and remaining time of a run, in the dock and in napari's activity list."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _SIGN: dict[State, str] = {
     "not trained": "\N{EN DASH}",
 }
 _STEPS = 1000
-_INTERVAL = 0.5  # seconds between two updates while training: each redraws the window
+_INTERVAL = 0.5  # seconds between updates in training, as each redraws the window
 _ACTIVITY_MS = 1000
 
 
 @dataclass(frozen=True)
 class Status:
-    """One line for a microscopist; `done` is None where the end is not in sight."""
+    """A status line; `done` is the fraction done, or None if unknown."""
 
     text: str
     done: float | None = None
@@ -59,9 +59,9 @@ class Status:
 
 
 def status_of(event: Event, elapsed: float = 0.0) -> Status | None:
-    """Put an event into words, if it says anything about the run's progress.
+    """Return the status after an event, or None if it doesn't change.
 
-    `elapsed` seconds of the run are over: of the training, all stages are one way.
+    `elapsed` are the seconds since the run began; progress counts all stages together.
     """
     match event:
         case Started():
@@ -94,7 +94,7 @@ def status_of(event: Event, elapsed: float = 0.0) -> Status | None:
 
 
 def states_after(states: States, event: Event) -> States:
-    """Follow what becomes of each stage's training; empty in a run that trains nothing."""
+    """Return the state of each stage after an event; empty in a run without training."""
     match event:
         case NoiseMeasured():
             return _waiting() | states
@@ -128,7 +128,7 @@ def clock(seconds: float) -> str:
 
 
 class ProgressPanel(QWidget):
-    """The stages, the time left, a bar and a line of words. Lives on the GUI thread."""
+    """The stages, the remaining time, a bar and a status line. For the GUI thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,12 +136,12 @@ class ProgressPanel(QWidget):
         self.stages = {stage: QLabel() for stage in STAGE_TITLES}
         self.text = QLabel("Ready")
         self.time = QLabel()
-        self.time.setToolTip("Time left for the training of all stages, then the time it all took")
+        self.time.setToolTip("Time left for training all stages; at the end, the total time")
         self.bar = QProgressBar()
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
-        self.bar.setToolTip("How much of the training is done; then, how much of the image")
+        self.bar.setToolTip("Progress of the training, then of denoising")
         self._began = 0.0
         self._shown = -math.inf
         self._device = ""
@@ -203,7 +203,7 @@ class ProgressPanel(QWidget):
             self.reset()
 
     def reset(self) -> None:
-        """Tell of no run."""
+        """Show that there is no run."""
         self.states = {}
         self._show_states()
         self._show(Status("Ready", 0.0))
@@ -221,20 +221,19 @@ class ProgressPanel(QWidget):
         self.text.setText(status.text + (self._device if trains else ""))
         left = "" if status.seconds_left is None else f"{clock(status.seconds_left)} left"
         self.time.setText(left)
-        # Empty where the end is not in sight: a bar that runs to and fro redraws the window.
+        # Empty if progress is unknown, since a busy indicator would keep redrawing the window.
         self.bar.setValue(round(_STEPS * min(status.done or 0.0, 1.0)))
         self._activity.show(", ".join(filter(None, (status.text, left))), status.done)
 
 
 class Activity:
-    """The run's entry in napari's activity list, where there is a napari window.
+    """The run's entry in napari's activity list, if there is a napari window.
 
-    Its bar costs next to nothing, updated once a second. The spinner that napari sets going
-    beside it does not: it redraws the window, which without a graphics card takes a quarter of a
-    core from the training. It is shown standing still.
+    The bar is updated once a second, which costs little. napari's spinner beside it is stopped: it
+    redraws the window, which without a graphics card takes a quarter of a core from the training.
 
-    napari handles events whenever an entry changes, the closing of its window among them. So a
-    timer changes it, and never who tells of the run and has more to do afterwards.
+    napari processes events, such as closing the window, whenever an entry changes. Therefore only
+    a timer changes it, never code that has more to do afterwards.
     """
 
     def __init__(self, parent: QObject) -> None:
@@ -286,7 +285,7 @@ class Activity:
 
 
 def _spinners() -> list[QLabel]:
-    """Find the moving picture beside the activity button of each napari window."""
+    """Return the spinner beside the activity button of each napari window."""
     windows = QApplication.topLevelWidgets()
     buttons = [window.findChild(QToolButton, "QtActivityButton") for window in windows]
     labels = [

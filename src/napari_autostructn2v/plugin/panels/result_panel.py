@@ -1,4 +1,4 @@
-"""3 Result: apply the model, see how good the result is, and compare it with the noisy image."""
+"""3 Result: apply the model, show the quality of the result, compare it with the noisy image."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class ResultPanel(QWidget):
-    """Buttons and the quality card; what the buttons do is wired elsewhere."""
+    """Buttons and the quality card; the buttons are connected elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
         self.preview = QPushButton("Preview re&gion")
         self.preview.setToolTip(
-            "Denoise only the region that is trained on, in the plane in view; of a whole layer "
-            "the part in view"
+            "Denoise only the training region in the current plane; for a whole layer, the "
+            "current view"
         )
         self.apply = QPushButton("Denoise layer")
-        self.apply.setToolTip("Apply the model to the chosen image as it is, without training")
+        self.apply.setToolTip("Denoise the chosen image with the model, without further training")
         self.hold = QPushButton(f"Hold ({KEY})")
         self.hold.setToolTip(
-            f"Show the noisy image while this is held down, or the key {KEY} in the viewer"
+            f"Show the noisy image while this button, or the key {KEY} in the viewer, is held down"
         )
         self.curtain = QPushButton("Curtain")
         self.curtain.setCheckable(True)
         self.curtain.setToolTip(
-            "Show the noisy image left of a line and the result right of it; the line can be "
-            "dragged in the viewer"
+            "Show the noisy image to the left of a line and the result to the right; drag the "
+            "line in the viewer"
         )
         self.residual = QPushButton("Residual")
         self.residual.setToolTip(
-            "Add a layer with what was taken away; structures in it are signal that was lost"
+            "Add a layer with the difference, noisy minus result; structure in it is lost signal"
         )
         self.note = MessageLabel("result_note")
         self.card = QualityCard()

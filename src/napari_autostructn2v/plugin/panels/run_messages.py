@@ -1,4 +1,4 @@
-"""What the panels say of a run while it goes, and for how long it holds."""
+"""The messages about a run in the panels, and how long they apply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_autostructn2v.plugin.widgets.message_label import Holds, sentence
 
 
 class RunMessages(QObject):
-    """Puts each event of the session's run into the panel it belongs to."""
+    """Shows each event of the session's run in the panel it belongs to."""
 
     def __init__(self, panels: Panels, session: Session) -> None:
         super().__init__(panels)
@@ -34,12 +34,12 @@ class RunMessages(QObject):
         self._turning.timeout.connect(self._turn)
 
     def while_chosen(self) -> Holds:
-        """What is said of a run holds for the images that are chosen now."""
+        """Return the condition for messages about the run: the same images are chosen."""
         images = self._session.images
         return lambda: self._session.is_of(images)
 
     def while_known(self) -> Holds:
-        """What is said of a model holds while it is the one at hand."""
+        """Return the condition for messages about the model: it is still the present one."""
         model = self._session.model
         return lambda: self._session.model is model
 
@@ -54,7 +54,7 @@ class RunMessages(QObject):
             case Progress():
                 panels.train.curves.add(event)
             case Checked(repaired=True):
-                said = f"{event.sentence} Stage 2 begins anew, more is hidden."
+                said = f"{event.sentence} Stage 2 restarts with a wider mask."
                 panels.train.message.add(said, self.while_chosen())
             case Warning():
                 applied = isinstance(self._session.job, Apply)
@@ -67,13 +67,13 @@ class RunMessages(QObject):
                 panels.folds[part].expand()
                 self.turn_to(part)
             case Loaded():
-                said = "Denoise the image with it: 3 Result, Denoise layer."
+                said = "To denoise the image with it: 3 Result, Denoise layer."
                 panels.model.note.say(said, self.while_known())
             case Saved():
                 panels.model.note.say(f"Saved as {event.path}.", self.while_known())
 
     def turn_to(self, name: str) -> None:
-        """Scroll to a part, when all that has just changed has its height."""
+        """Scroll to a section, once the layout has been updated."""
         self._turned_to = self._panels.folds[name]
         self._turning.start()
 

@@ -1,4 +1,4 @@
-"""2 Train: how far a run is, how the loss falls, and the buttons that end it or go on."""
+"""2 Train: progress, loss curves, and the buttons to stop, cancel or continue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_autostructn2v.plugin.widgets.message_label import MessageLabel
 
 
 class TrainPanel(QWidget):
-    """The buttons tell what is wanted by their signals; `update_buttons` says what is possible."""
+    """Emits a signal for each button; `update_buttons` enables those that can be used."""
 
     preview_changed = Signal()
 
@@ -20,23 +20,21 @@ class TrainPanel(QWidget):
         super().__init__()
         self.stop = QPushButton("S&top")
         self.stop.setToolTip(
-            "End the training and denoise the image with what was learned; "
-            "press again to end that too"
+            "Stop the training and denoise the image with the model so far; "
+            "press again to stop that as well"
         )
         self.go_on = QPushButton("Contin&ue")
-        self.go_on.setToolTip("Train the model further on the chosen image, for another budget")
+        self.go_on.setToolTip("Continue training the model on the chosen image, for another budget")
         self.cancel = QPushButton("Ca&ncel")
-        self.cancel.setToolTip("End the run and take everything away that it has made")
+        self.cancel.setToolTip("Stop the run and remove everything it has added")
         self.progress = ProgressPanel()
         self.message = MessageLabel("message")
         self.curves = LossCurves()
         self.live = QCheckBox("Live preview")
-        self.live.setToolTip(
-            "While training, show every few seconds what the network makes of the region in view"
-        )
+        self.live.setToolTip("During training, show the region in view denoised every few seconds")
         self.split = QCheckBox("split")
-        self.split.setToolTip("In the preview, show the noisy image above the diagonal")
-        self.watch = Fold("Loss curves", self.curves, "How the training goes", part=True)
+        self.split.setToolTip("Show the noisy image above the diagonal of the preview")
+        self.watch = Fold("Loss curves", self.curves, "Training and validation loss", part=True)
         self.watch.hide()
         previews = QHBoxLayout()
         previews.addWidget(self.live)
@@ -66,7 +64,7 @@ class TrainPanel(QWidget):
             self.watch.show()
 
     def reset(self) -> None:
-        """Tell of no run."""
+        """Show that there is no run."""
         self.progress.reset()
         self.curves.clear()
         self.watch.hide()
