@@ -37,7 +37,7 @@ def test_unnamed_axes_are_named_as_the_engine_names_them(ndim):
 
 
 def test_axes_without_y_and_x_are_refused():
-    with pytest.raises(InputError, match="named t, z, c; say which are y and x"):
+    with pytest.raises(InputError, match="named t, z, c; set the axes"):
         axes_of(("t", "z", "c"), (8, 8, 8))
 
 

@@ -307,7 +307,7 @@ def test_preview_region_denoises_just_that(open_dock, denoise, fake_engine, wait
     dock.panels.inputs.region_box.setCurrentText("current view")
     dock.panels.result.preview.click()
     assert not dock.is_running
-    assert "2-D only" in dock.panels.result.note.text()
+    assert "only in 2-D" in dock.panels.result.note.text()
 
 
 def test_a_model_is_applied_to_another_layer(open_dock, denoise, fake_engine, wait_idle):

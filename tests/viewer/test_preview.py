@@ -145,7 +145,7 @@ def test_a_view_that_is_not_of_the_image(opened):
     with pytest.raises(InputError, match="the view shows nothing of 'cells'"):
         preview_place(viewer, image)
     viewer.dims.ndisplay = 3
-    with pytest.raises(InputError, match="in 2-D only"):
+    with pytest.raises(InputError, match="only in 2-D"):
         preview_place(viewer, image)
 
 
@@ -173,7 +173,7 @@ def test_shapes_enclose_the_region(opened):
     with pytest.raises(InputError, match="the shapes of 'ROI' lie outside 'cells'"):
         preview_place(viewer, image, shapes)
     shapes.data = []
-    with pytest.raises(InputError, match="'ROI' is empty; draw a rectangle"):
+    with pytest.raises(InputError, match="'ROI' has no shapes; draw a rectangle"):
         preview_place(viewer, image, shapes)
 
 

@@ -81,7 +81,7 @@ def test_the_view_is_cut_out_of_every_image_it_shows(shown):
     with pytest.raises(InputError, match="the view shows nothing of 'cells', 'far'"):
         parts(viewer, [image, far], "view")
     viewer.dims.ndisplay = 3
-    with pytest.raises(InputError, match="2-D only"):
+    with pytest.raises(InputError, match="only in 2-D"):
         parts(viewer, [image], "view")
 
 

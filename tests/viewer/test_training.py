@@ -207,7 +207,7 @@ def test_a_full_disk(open_real, denoise, planted, monkeypatch):
         )
         denoise(dock)
     assert "No space left on device" in message(dock)
-    assert "make room there" in message(dock)
+    assert "free some space there" in message(dock)
     assert "cells Stage 1" not in viewer.layers
     assert dock.session.trained is not None, "what was learned is not lost"
     denoise(dock)

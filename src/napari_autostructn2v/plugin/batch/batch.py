@@ -1,4 +1,4 @@
-"""Applies a model to a folder of images, and shows how each of them fares."""
+"""Applies a model to a folder of images, and shows the status of each file."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _ROW = 24  # pixels
 class BatchPanel(QWidget):
     """Denoises files with the model that `set_model` gives. For the GUI thread.
 
-    `running_changed` tells when work begins and ends.
+    `running_changed` is emitted when a run begins or ends.
 
     Parameters
     ----------
     denoise
-        The work, as `engine.batch.denoise_files` does it (tests put a fake here).
+        The function that denoises files, `engine.batch.denoise_files` except in tests.
     """
 
     running_changed = Signal(bool)
@@ -67,7 +67,7 @@ class BatchPanel(QWidget):
     def set_model(
         self, model: TrainedModel | Path | None, name: str = "", config: Config | None = None
     ) -> None:
-        """Say which model is applied next; device, tile and type of the result are the config's."""
+        """Set the model to apply; device, tile size and result type are from the config."""
         self._model = model
         self._config = config or Config()
         if model is None:
@@ -77,7 +77,7 @@ class BatchPanel(QWidget):
         self._update()
 
     def stop(self) -> None:
-        """End after the tile in work; results that are done stay."""
+        """Stop after the current tile; finished results are kept."""
         if self._run is not None:
             self._run.stop()
             self._update()
@@ -85,11 +85,11 @@ class BatchPanel(QWidget):
     def _build(self) -> None:
         self.model_note = MessageLabel("model")
         self.chooser = FileChooser()
-        self.overwrite = QCheckBox("Replace results that exist")
-        self.overwrite.setToolTip("Without the tick a file that has a result is skipped")
+        self.overwrite = QCheckBox("Replace existing results")
+        self.overwrite.setToolTip("If not checked, files that already have a result are skipped")
         self.table = QTableView()
         self.table.setModel(self.files)
-        self.table.setToolTip("What becomes of each file")
+        self.table.setToolTip("Status of each file")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setTabKeyNavigation(False)
@@ -103,14 +103,14 @@ class BatchPanel(QWidget):
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.detail = MessageLabel("detail")
         self.start_button = QPushButton("Denoise files")
-        self.start_button.setToolTip("Apply the model to every file of the table")
+        self.start_button.setToolTip("Denoise all files of the table with the model")
         self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("End after the tile in work; results that are done stay")
+        self.stop_button.setToolTip("Stop after the current tile; finished results are kept")
         self.bar = QProgressBar()
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
-        self.bar.setToolTip("How much of all files is done")
+        self.bar.setToolTip("Progress over all files")
         self.summary = MessageLabel("summary")
 
         buttons = QHBoxLayout()
@@ -132,7 +132,7 @@ class BatchPanel(QWidget):
         self.stop_button.clicked.connect(self.stop)
 
     def _update(self) -> None:
-        """Bring the controls in line with the facts."""
+        """Enable and disable the controls."""
         run = self._run
         self.chooser.setEnabled(run is None)
         self.overwrite.setEnabled(run is None)
@@ -145,7 +145,7 @@ class BatchPanel(QWidget):
         self._update()
 
     def _show_items(self, items: Sequence[BatchItem]) -> None:
-        """Show files that wait; what was said of others goes."""
+        """Show waiting files, and remove messages about others."""
         self.files.set_items(items)
         self.bar.setValue(0)
         self.summary.say("")
@@ -208,6 +208,6 @@ class BatchPanel(QWidget):
         self.running_changed.emit(False)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Return must not start a run further up."""
+        """Keep Return from starting a run in a parent widget."""
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)

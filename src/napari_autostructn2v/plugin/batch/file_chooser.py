@@ -1,4 +1,4 @@
-"""Chooses the files of a batch: a folder with a pattern or single files, and where results go."""
+"""The choice of files for a batch (a folder with a pattern, or single files) and of the output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUBFOLDER = "denoised"  # of the images' folder, for results that are given non
 
 @dataclass(frozen=True)
 class _Request:
-    """What the user asks for: a folder with a pattern, or files; and where results go."""
+    """The user's choice: a folder with a pattern, or files; and the output folder."""
 
     folder: str
     pattern: str
@@ -72,7 +72,7 @@ class FileChooser(QWidget):
         choose_images.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.pattern = QLineEdit()
         self.pattern.setToolTip(
-            "Which files of the folder: *.tif or day1*; **/*.tif with the folders below; "
+            "Which files of the folder: *.tif or day1*; **/*.tif includes subfolders; "
             "empty: every image"
         )
         self.results, choose_results = _line(
@@ -113,7 +113,7 @@ class FileChooser(QWidget):
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders as they stand there, to be remembered."""
+        """The chosen folders, to be saved in the settings."""
         return {"images": self.images.text(), "results": self.results.text()}
 
     def set_folders(self, folders: Mapping[str, str]) -> None:
@@ -140,15 +140,15 @@ class FileChooser(QWidget):
             self.results.setText(folder)
 
     def _take(self, files: tuple[str, ...]) -> None:
-        """Take single files, or with none the folder and its pattern."""
+        """Use single files, or if there are none the folder and its pattern."""
         self._files = files
         self.pattern.setEnabled(not files)
         self.pattern.setPlaceholderText(f"{len(files)} files chosen" if files else "every image")
 
     def _look(self) -> None:
-        """Look for the files once the user has stopped typing."""
+        """Search for the files once the user has stopped typing."""
         self._typing.start()
-        self.note.say("Looking for images" if self._request().folder else "")
+        self.note.say("Searching for images" if self._request().folder else "")
         self.found.emit([])
 
     def _request(self) -> _Request:
@@ -173,7 +173,7 @@ class FileChooser(QWidget):
             self.found.emit(found)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Return looks for the files at once, and must not start a run further up."""
+        """On Return, search for files at once; keep it from starting a run in a parent widget."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._look()
             self._typing.stop()

@@ -1,4 +1,4 @@
-"""The files of a batch and how each fares, for a table view."""
+"""The files of a batch and their status, for a table view."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FileTable(QAbstractTableModel):
 
     @property
     def share(self) -> float:
-        """How much of all is done, 0 to 1."""
+        """Fraction of all files done, 0 to 1."""
         return sum(row.share for row in self._rows) / max(len(self._rows), 1)
 
     def set_items(self, items: Sequence[BatchItem]) -> None:
@@ -58,7 +58,7 @@ class FileTable(QAbstractTableModel):
         self.dataChanged.emit(first, last)
 
     def message(self, row: int) -> str:
-        """Tell what became of a file in a sentence, or else where it is."""
+        """Return a sentence about a file, or its path if there is nothing to say."""
         path, text = str(self._rows[row].item.image), self._rows[row].message
         if not text:
             return path

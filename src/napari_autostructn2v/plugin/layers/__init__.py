@@ -1,1 +1,1 @@
-"""napari's layers as images to read and results to write."""
+"""Reading images from napari layers and writing results to them."""

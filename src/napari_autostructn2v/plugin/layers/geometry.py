@@ -1,4 +1,4 @@
-"""Where the view, shapes and parts of an image lie, in its pixels and in the world."""
+"""Positions of the view, shapes and parts of an image, in pixels and in world coordinates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def view_box(viewer: Any, image: LayerSnapshot) -> Floats:
-    """Find the ends (2, 2) of the view along Y and X, in pixels; infinite if not shown.
+    """Return the ends (2, 2) of the view along Y and X, in pixels; infinite if not shown.
 
     Raises
     ------
@@ -27,7 +27,9 @@ def view_box(viewer: Any, image: LayerSnapshot) -> Floats:
         If the view is in 3-D.
     """
     if viewer.dims.ndisplay != 2:
-        raise InputError("the current view is a region in 2-D only; switch to 2-D or use a shape")
+        raise InputError(
+            "the current view can be used as a region only in 2-D; switch to 2-D or use a shape"
+        )
     # `viewer.camera` and `viewer._canvas_size` before napari 0.9
     camera = getattr(viewer, "scene", viewer).camera
     canvas = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
@@ -45,7 +47,7 @@ def view_box(viewer: Any, image: LayerSnapshot) -> Floats:
 
 
 def shape_boxes(viewer: Any, shapes: Any, image: LayerSnapshot) -> list[Floats]:
-    """Find the ends of each shape along Y and X, in pixels: of those selected, or else of all.
+    """Return the ends of each selected shape, or else of all, along Y and X, in pixels.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def shape_boxes(viewer: Any, shapes: Any, image: LayerSnapshot) -> list[Floats]:
         points[:, -shapes.ndim :] = corners * scale
         boxes.append(_box(to_pixels(viewer, image, points), image.axes))
     if not boxes:
-        raise InputError(f"{shapes.name!r} is empty; draw a rectangle where to look")
+        raise InputError(f"{shapes.name!r} has no shapes; draw a rectangle around the region")
     return boxes
 
 
@@ -71,17 +73,17 @@ def _box(points: Floats, axes: str) -> Floats:
 
 
 def to_pixels(viewer: Any, image: LayerSnapshot, points: Floats) -> Floats:
-    """Bring points (n, viewer's ndim) where the viewer has them to the pixels of an image."""
+    """Convert points (n, viewer's ndim) from the viewer's coordinates to pixels of an image."""
     own = points[:, -len(image.shape) :] / world_scale(viewer, image.placement["units"])
     return world_to_data(image.placement, own)
 
 
 def world_scale(viewer: Any, units: Sequence[Any]) -> Floats:
-    """Find how many of the viewer's units one of a layer's is, along each axis of the layer.
+    """Return a layer's units in units of the viewer, along each axis of the layer.
 
-    napari has view, cursor and the position of the sliders in the smallest of all layers' units:
-    in nm if one layer is in nm and another in um. A layer's own transforms know nothing of it.
-    Where units don't go together, and before napari 0.7, each layer is drawn in its own.
+    napari's view, cursor and sliders use the smallest unit of all layers: nm if one layer is in nm
+    and another in um. The transforms of a layer ignore that. If units are incompatible, and before
+    napari 0.7, each layer is drawn in its own unit.
     """
     world = getattr(viewer.layers.extent, "units", None) or units
     pairs = zip(reversed(units), reversed(world), strict=False)
@@ -92,18 +94,18 @@ def world_scale(viewer: Any, units: Sequence[Any]) -> Floats:
 
 
 def _within(placement: dict[str, Any]) -> Any:
-    """Give the first of an image's two transforms: scale, rotation, shear and translation."""
+    """Return the first of an image's two transforms: scale, rotation, shear and translation."""
     keys = ("scale", "translate", "rotate", "shear")
     return CompositeAffine(**{key: placement[key] for key in keys})
 
 
 def world_to_data(placement: dict[str, Any], points: Floats) -> Floats:
-    """Bring points (n, ndim) from the world to the pixels of an image placed like this."""
+    """Convert points (n, ndim) from world coordinates to pixels of an image with this placement."""
     return _transformed(points, np.linalg.inv(_matrix(placement)))
 
 
 def data_to_world(placement: dict[str, Any], points: Floats) -> Floats:
-    """Bring pixels (n, ndim) of an image placed like this to the world."""
+    """Convert pixels (n, ndim) of an image with this placement to world coordinates."""
     return _transformed(points, _matrix(placement))
 
 
@@ -117,13 +119,13 @@ def _transformed(points: Floats, matrix: npt.NDArray[Any]) -> Floats:
 
 
 def moved(placement: dict[str, Any], first: npt.ArrayLike) -> dict[str, Any]:
-    """Place what was cut from an image, its pixel 0 being the image's pixel `first`."""
+    """Return the placement of a part of an image whose pixel 0 is the image's pixel `first`."""
     step = _within(placement).linear_matrix @ np.asarray(first, float)
     return placement | {"translate": np.asarray(placement["translate"]) + step}
 
 
 def cut(ends: npt.ArrayLike, length: int, most: int | None = None) -> tuple[int, int]:
-    """Find the pixels [start, stop) between two ends, cut to the image and to `most` of them.
+    """Return the pixels [start, stop) between two ends, clipped to the image and to `most` pixels.
 
     Pixel i reaches from i - 0.5 to i + 0.5.
 

@@ -1,4 +1,4 @@
-"""One result image while it fills: in memory, or in a file if it is large."""
+"""A result image while it is computed: in memory, or in a file if it is large."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STEP = 4  # how much smaller each copy is than the one before, a side
 
 
 class Results(Protocol):
-    """What a target tells of itself, which the GUI thread acts on."""
+    """Signals of a target, received in the GUI thread."""
 
     unwanted: bool
     discarded: Any
@@ -44,11 +44,11 @@ class Results(Protocol):
 
 
 class LayerTarget:
-    """One result image that napari shows while it fills; the engine's `Target`.
+    """A result that napari shows while it is computed; implements the engine's `Target`.
 
-    The engine's thread writes; `layer` is the GUI thread's. `state` tells what becomes of it.
-    `levels` are the array and, of wide planes, every 4th, 16th ... of their pixels. The first may
-    lie in a `file`, which stays when the layer is gone; `path` is where, once it is written.
+    The engine's thread writes it; only the GUI thread uses `layer`. `levels` are the array and,
+    for wide planes, every 4th, 16th ... of its pixels. The array can be in a `file`, which is kept
+    if the layer is removed; `path` is its final path, once it is written.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class LayerTarget:
                 self._take(path)
 
     def _take(self, path: Path | None) -> None:
-        """The file, if there is one, has its name now, and another array."""
+        """Use the array of the file, if there is one, now that it has its final name."""
         if path is not None:
             self.path = path
             self.levels = self._make_levels()
             self._sink.moved.emit(self)
 
     def erase(self) -> None:
-        """Remove the file, in a thread: it may be a folder of very many."""
+        """Remove the file, in a thread, as it may be a folder with very many files."""
         path, self.path = self.path, None
         if path is not None:
             QThreadPool.globalInstance().start(partial(shutil.rmtree, path, ignore_errors=True))
@@ -147,7 +147,7 @@ class _Size(NamedTuple):
 
 
 def _sizes(source: Source) -> list[_Size]:
-    """Find the size of a result and those of the smaller copies of it."""
+    """Return the shapes of a result and of its smaller copies."""
     lengths = dict(zip(source.axes, source.shape, strict=True))
     sizes = [_Size(source.axes, source.shape)]
     while lengths["Y"] * lengths["X"] > _WIDE:
@@ -157,7 +157,7 @@ def _sizes(source: Source) -> list[_Size]:
 
 
 def _every(step: int, index: tuple[int | slice, ...]) -> tuple[Any, Any]:
-    """Find where every `step`th pixel of a region lies in a copy of them, and in the region."""
+    """Return the indices of a region's every `step`th pixel, in the copy and in the region."""
     spans = [key for key in index if isinstance(key, slice)]
     inside = tuple(slice(-span.start % step, None, step) for span in spans)
     where = tuple(
@@ -173,7 +173,7 @@ def _is_large(size: _Size, dtype: np.dtype[Any], in_memory: int | None) -> bool:
 
 
 def _path(image: LayerSnapshot, stage: StageName) -> Path:
-    """Choose a name that is free: beside the image's file, or else among the temporary ones."""
+    """Return a free file name beside the image's file, or else in the temporary folder."""
     folder = Path(tempfile.gettempdir())
     if image.path is not None:
         stores = [path for path in image.path.parents if path.suffix == ".zarr"]
@@ -185,9 +185,9 @@ def _path(image: LayerSnapshot, stage: StageName) -> Path:
 
 
 def _allocate(size: _Size, dtype: np.dtype[Any], in_memory: int | None) -> Any:
-    """Make an array of zeros: in memory, or on disk if it is large.
+    """Create an array of zeros: in memory, or on disk if it is large.
 
-    The folder goes with the array.
+    The folder on disk is deleted together with the array.
     """
     if not _is_large(size, dtype, in_memory):
         return np.zeros(size.shape, dtype)
@@ -213,6 +213,6 @@ def _allocate(size: _Size, dtype: np.dtype[Any], in_memory: int | None) -> Any:
 
 def _unwritable(error: OSError) -> InputError:
     return InputError(
-        f"the result cannot be written to {tempfile.gettempdir()} ({error.strerror or error}); "
-        "make room there, or set TMPDIR to a folder on another disk"
+        f"cannot write the result to {tempfile.gettempdir()} ({error.strerror or error}); "
+        "free some space there, or set TMPDIR to a folder on another disk"
     )

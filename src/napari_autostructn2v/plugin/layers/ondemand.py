@@ -1,4 +1,4 @@
-"""Arrays that napari reads plane by plane: nothing is copied or computed before it is shown."""
+"""Lazy arrays: napari reads them plane by plane, and nothing is copied or computed before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = Index | EllipsisType | tuple[Index | EllipsisType, ...]
 
 
 class Window:
-    """A part of an array of any kind: the places `spans` along some of its axes."""
+    """A part of an array of any kind, given by `spans` along some of its axes."""
 
     def __init__(self, array: Any, spans: Mapping[int, tuple[int, int]]) -> None:
         whole = [spans.get(axis, (0, int(length))) for axis, length in enumerate(array.shape)]
@@ -41,16 +41,16 @@ class Window:
 
 
 class Part(Window):
-    """The first `stop` places along one axis of an array of any kind."""
+    """The first `stop` positions along one axis of an array of any kind."""
 
     def __init__(self, array: Any, axis: int, stop: int) -> None:
         super().__init__(array, {axis: (0, stop)})
 
 
 class Difference:
-    """What is left of one array without another of the same shape; float32.
+    """The difference of two arrays of the same shape, as float32.
 
-    It is computed anew whenever it is read, so that it is never out of date.
+    It is computed on each read, so it is always up to date.
     """
 
     def __init__(self, array: Any, other: Any) -> None:
@@ -76,16 +76,16 @@ def _read(array: Any, key: tuple[Index, ...]) -> npt.NDArray[Any]:
         return np.asarray(array[key])
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # arrays on disk or on a server raise what they please
+    except Exception as error:  # arrays on disk or on a server raise many types of errors
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"the image cannot be read ({reason}); "
-            "check that its data are still there, or open it again"
+            "check that its data still exist, or open it again"
         ) from error
 
 
 class Turned:
-    """An array with its axes in another order: axis k of `array` is axis `order[k]` of this."""
+    """An array with permuted axes: axis k of `array` is axis `order[k]` of this one."""
 
     def __init__(self, array: Any, order: Sequence[int]) -> None:
         self._array, self._order = array, tuple(order)
@@ -107,7 +107,7 @@ class Turned:
 
 
 def within(key: Key, shape: tuple[int, ...]) -> tuple[Index, ...]:
-    """Write an index of integers, slices and an ellipsis out in full, bounded by `shape`.
+    """Return the full index for one of integers, slices and an ellipsis, clipped to `shape`.
 
     >>> within((0, slice(None)), (2, 3, 4))
     (0, slice(0, 3, 1), slice(0, 4, 1))

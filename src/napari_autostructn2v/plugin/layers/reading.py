@@ -1,4 +1,4 @@
-"""Takes from a napari layer what a run needs, at the click, so that later edits cannot reach it."""
+"""Snapshots of napari layers at the click, so that later edits don't affect the run."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class LayerSnapshot:
     Attributes
     ----------
     data
-        The layer's array, never copied and never read here; level 0 of a multiscale layer.
+        The layer's array, neither copied nor read here; level 0 of a multiscale layer.
     axes
-        One letter of "STCZYX" for each axis of `data`.
+        One letter of "STCZYX" per axis of `data`.
     placement
-        Where the image lies in the world: the keywords napari's layers take for it.
+        The position in world coordinates, as keywords for napari layers.
     look
-        How it is drawn: the keywords napari's image layers take for it.
+        The display settings, as keywords for napari image layers.
     extent
         (2, ndim) first and last pixel centre in world coordinates, in the layer's units.
     layer
-        Gives the layer while it is there.
+        Returns the layer while it exists.
     path
         The file it was opened from, if any.
     """
@@ -79,12 +79,12 @@ class LayerSnapshot:
 
 
 def snapshot(layer: Layer, axes: str | None = None) -> LayerSnapshot:
-    """Read a layer's array, axes, place and look; call it on the GUI thread.
+    """Take a snapshot of a layer; call this on the GUI thread.
 
     Raises
     ------
     InputError
-        If the layer is not a greyscale image of two to five axes, or `axes` do not name them.
+        If the layer is not a greyscale image with two to five axes, or if `axes` don't fit it.
     """
     if not isinstance(layer, Image):
         raise InputError(
@@ -122,34 +122,34 @@ def snapshot(layer: Layer, axes: str | None = None) -> LayerSnapshot:
 
 
 def is_same(one: LayerSnapshot, other: LayerSnapshot) -> bool:
-    """Whether two snapshots are of the same pixels of one layer, with the same names of axes."""
+    """Return whether two snapshots have the same pixels of one layer, and the same axes."""
     alike = one.layer() is other.layer() and one.axes == other.axes
     return alike and _pixels(one.data) == _pixels(other.data)
 
 
 def _pixels(data: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Name an array, and which part of it; for as long as it lives."""
+    """Return a key for an array and the part of it, valid while the array exists."""
     if isinstance(data, Window):
         return id(data.array), data.first, data.shape
     return id(data), (0,) * len(data.shape), tuple(data.shape)
 
 
 def describe(image: LayerSnapshot) -> str:
-    """Axes, shape and type in one short line: "T Y X   256 x 1024 x 1024   uint16"."""
+    """Return axes, shape and type in one line: "T Y X   256 x 1024 x 1024   uint16"."""
     shape = " x ".join(map(str, image.shape))
     return f"{' '.join(image.axes)}   {shape}   {np.dtype(image.data.dtype).name}"
 
 
 def axes_of(labels: Sequence[str], shape: Sequence[int]) -> str:
-    """Name each axis by the layer's labels; those without a usable name take the default's.
+    """Return the axes according to the layer's labels, with defaults for unnamed axes.
 
-    napari numbers unnamed axes "-3", "-2", "-1". Labels that say nothing, or the same thing
-    twice, count as unnamed.
+    napari numbers unnamed axes "-3", "-2", "-1". Labels that are unknown or repeated count as
+    unnamed.
 
     Raises
     ------
     InputError
-        If there are not two to five axes, or the labels leave no room for Y and X.
+        If there are not two to five axes, or if Y and X can't be identified.
     """
     named = [_LETTER.get(str(label).strip().lower()) for label in labels]
     axes = [letter if named.count(letter) == 1 else None for letter in named]
@@ -162,6 +162,6 @@ def axes_of(labels: Sequence[str], shape: Sequence[int]) -> str:
     if not {"Y", "X"} <= set(result):
         raise InputError(
             f"the layer's axes are named {', '.join(map(str, labels))}; "
-            "say which are y and x below: Advanced, General, axes"
+            "set the axes, including y and x, below: Advanced, General, axes"
         )
     return result

@@ -1,4 +1,4 @@
-"""The part of an image that is trained on or previewed: the view, or shapes that were drawn."""
+"""The region of an image to train on or preview: the current view, or drawn shapes."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def parts(
     plane_only: bool = False,
     least: int = 1,
 ) -> list[LayerSnapshot]:
-    """Cut images to a region: one part of each for the view, one for each shape.
+    """Crop images to a region: one part per image for the view, one per shape.
 
-    An image that the region does not meet is left out. Nothing is read or copied. With
-    `plane_only` just the plane in view is taken.
+    Images outside the region are skipped. Nothing is read or copied. If `plane_only`, only the
+    current plane is used.
 
     Raises
     ------
     InputError
-        If nothing is left, a part is less than `least` pixels high or wide and not all there is
-        that way, the view is in 3-D, or there is no shape.
+        If nothing is left, if a part is smaller than both `least` pixels and the image along an
+        axis, if the view is in 3-D, or if there are no shapes.
     """
     found = []
     for image in images:
@@ -60,20 +60,20 @@ def parts(
                 continue
             if any(side < min(least, lengths[axis]) for axis, side in sides.items()):
                 raise InputError(
-                    f"{'the view' if view else f'a shape of {region.name!r}'} takes only "
+                    f"{'the view' if view else f'a shape of {region.name!r}'} covers only "
                     f"{sides['Y']} x {sides['X']} pixels of {image.name!r}, and {least} x {least} "
-                    f"are needed; {'zoom out' if view else 'draw it larger'} or choose all of it"
+                    f"are needed; {'zoom out' if view else 'draw it larger'} or use the whole layer"
                 )
             found.append(crop(image, spans | ends))
     if not found:
         names = ", ".join(repr(image.name) for image in images)
         where = "the view shows" if region == "view" else "the shapes cover"
-        raise InputError(f"{where} nothing of {names}; move onto the image, or choose all of it")
+        raise InputError(f"{where} nothing of {names}; move onto the image, or use the whole layer")
     return found
 
 
 def crop(image: LayerSnapshot, spans: Mapping[str, tuple[int, int]]) -> LayerSnapshot:
-    """Give the part of an image between `spans` [start, stop) along its axes, in its place."""
+    """Return the part of an image between `spans` [start, stop) along its axes, as placed there."""
     whole = [(0, length) for length in image.shape]
     wanted = [spans.get(axis, ends) for axis, ends in zip(image.axes, whole, strict=True)]
     if wanted == whole:
@@ -91,7 +91,7 @@ def crop(image: LayerSnapshot, spans: Mapping[str, tuple[int, int]]) -> LayerSna
 
 
 def _plane(viewer: Any, image: LayerSnapshot) -> dict[str, tuple[int, int]]:
-    """Where the plane in view lies along all axes but Y and X; channels stay together."""
+    """Return the span of the current plane along axes other than Y and X; all channels are kept."""
     here = to_pixels(viewer, image, np.array([viewer.dims.point], float))[0]
     spans = {}
     for axis, length, at in zip(image.axes, image.shape, here, strict=True):

@@ -1,6 +1,6 @@
-"""The only file that adds results: beside the source, filling up while they are computed.
+"""Result layers, shown beside the image while they are computed.
 
-The engine opens targets in its thread; layers are made, refreshed and removed on the GUI thread.
+The engine opens targets in its thread; layers are added, refreshed and removed in the GUI thread.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ FILE = f"{KIND} file"  # and the one that tells where a large result is kept
 class LayerSink(QObject):
     """The engine's `Sink` for image layers.
 
-    `open` and `cut_short` are called in the worker thread; everything else belongs to the GUI
-    thread. A layer that the user deletes is not missed: its array lives on until the run ends.
+    `open` and `cut_short` are called in the worker thread, everything else in the GUI thread. If
+    the user deletes a layer, its array is kept until the run ends.
 
     Parameters
     ----------
     images
-        What the results are of, in the order of the run.
+        The images to denoise, in the order of the run.
     wanted
-        The stages whose results are wanted besides the final ones.
+        The stages whose results are shown besides the final ones.
     in_memory
-        Largest result in bytes that is not kept in a file; default: a quarter of the free memory.
+        Largest result in bytes that is kept in memory; default: a quarter of the free memory.
 
     Attributes
     ----------
     used
         Whether the engine has opened a target.
     unwanted
-        Whether nothing is to be left of the run.
+        Whether all results of the run are to be removed.
     """
 
     opened = Signal(object)
     moved = Signal(object)
     discarded = Signal(object)
     shown = Signal(object, object)
-    """The layer of a result, and the image it is of."""
+    """The layer of a result, and the image it was computed from."""
 
     def __init__(
         self,
@@ -95,13 +95,13 @@ class LayerSink(QObject):
         return [target.layer for target in self._targets]
 
     def cut_short(self, stage: StageName) -> None:
-        """Have results of a stage, whose training was stopped, say so in their names."""
+        """Mark results of a stage as stopped in their names."""
         self._short.add(stage)
 
     def close(self) -> list[LayerTarget]:
-        """Show the results a last time, of each image only the final one, or else the last.
+        """Refresh the results, show only the final or else the last one per image, return them.
 
-        What the engine has left open is taken away. Gives the results that are there.
+        Results that the engine has left open are removed.
         """
         self._timer.stop()
         selection = self._viewer.layers.selection
@@ -122,7 +122,7 @@ class LayerSink(QObject):
         return shown
 
     def remove_all(self, *, keep_files: bool = False) -> None:
-        """Take every result of this run away, and show none that comes later."""
+        """Remove all results of this run, and show no later ones."""
         self._ended, self.unwanted = True, not keep_files
         self._timer.stop()
         for target in list(self._targets):
@@ -150,7 +150,7 @@ class LayerSink(QObject):
         self._timer.start()
 
     def _show_anew(self, target: LayerTarget) -> None:
-        """Have the layer read the file under the name it has now."""
+        """Let the layer read the file under its final name."""
         if target.path is not None and target.layer in self._viewer.layers:
             data = target.levels if target.layer.multiscale else target.array
             if target.layer.metadata.get(FILE) != str(target.path):
@@ -169,6 +169,6 @@ class LayerSink(QObject):
             if target.dirty and target.layer in self._viewer.layers:
                 target.dirty = False
                 target.layer.refresh(extent=False, thumbnail=False)
-        # Where a plane is slow to draw, the window must stay usable: a fifth of its time at most.
+        # Spend at most a fifth of the time on drawing, so that the window stays responsive.
         spent = 1000 * (perf_counter() - began)
         self._timer.setInterval(max(_REFRESH_MS, int(4 * spent)))

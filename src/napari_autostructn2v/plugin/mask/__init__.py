@@ -1,1 +1,1 @@
-"""The structural mask while it is looked at and edited."""
+"""The mask editor."""

@@ -1,4 +1,4 @@
-"""Edits the structural mask: grid, buttons, the rule that made it, and what it is worth."""
+"""The mask editor: grid, buttons, rule and score."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _HINT = "Click or drag to hide pixels"
 
 
 class MaskEditor(QWidget):
-    """Parameters: the mask, and what is called, in a thread, to make one and to judge one.
+    """Edits the mask of `model`; `extract` and `score` are called in a thread.
 
-    `extract` makes a mask of the noise that `model` was given, `score` judges one, or gives None
-    where nothing was measured. `options_changed` says that the user chose another rule or
-    parameter; the mask follows when `extract` has answered.
+    `extract` makes a mask from the measured noise; `score` returns the score of a mask, or None if
+    no noise was measured. `options_changed` is emitted if the user changes the rule or its
+    parameters; the mask is updated once `extract` returns.
     """
 
     options_changed = Signal()
@@ -77,20 +77,19 @@ class MaskEditor(QWidget):
         self.hover.setObjectName("mask_hover")
         self.hover.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.undo = _button("Undo", "Undo the last change of the mask", model.undo)
-        self.redo = _button("Redo", "Redo what was undone", model.redo)
+        self.redo = _button("Redo", "Redo the last undone change", model.redo)
         for button, key in ((self.undo, "Undo"), (self.redo, "Redo")):
             keys = QKeySequence(getattr(QKeySequence.StandardKey, key))
             button.setToolTip(f"{button.toolTip()} ({keys.toString()} in the grid)")
         self.grow = _button("Grow", "Hide one more pixel on every side", model.grow)
-        self.shrink = _button("Shrink", "Hide one pixel less on every side", model.shrink)
-        self.clear = _button("Clear", "Hide nothing but the pixel itself", model.clear)
-        self.reset = _button(
-            "Reset", "Back to the automatic mask, and to the settings that gave it", self._reset
-        )
-        self.load = _button("Load…", "Take the mask from an image file", self._load)
+        self.shrink = _button("Shrink", "Hide one pixel fewer on every side", model.shrink)
+        self.clear = _button("Clear", "Hide only the pixel itself", model.clear)
+        self.reset = _button("Reset", "Restore the automatic mask and its settings", self._reset)
+        self.load = _button("Load…", "Load the mask from an image file", self._load)
         self.save = _button("Save…", "Save the mask as a TIFF file", self._save)
         self.symmetric = _check(
-            "Symmetric", "Change the opposite neighbour too: noise is alike in both directions"
+            "Symmetric",
+            "Change the opposite neighbour too, as noise is the same in both directions",
         )
         self.whole_row = _check("Whole row", "Hide the whole row of the pixel")
         self.whole_column = _check("Whole column", "Hide the whole column of the pixel")
@@ -98,8 +97,8 @@ class MaskEditor(QWidget):
             getattr(self, name).toggled.connect(lambda on, name=name: setattr(model, name, on))
         self.score = MessageLabel("mask_score")
         self.score.setToolTip(
-            "Leak: how much of a hidden pixel's noise the visible ones still tell.\n"
-            "Error: that of the denoised image, predicted, against the automatic mask's."
+            "Leak: how much of a hidden pixel's noise the visible pixels predict.\n"
+            "Error: predicted error of the denoised image, relative to the automatic mask."
         )
         self.note = MessageLabel("mask_note")
 
@@ -131,11 +130,11 @@ class MaskEditor(QWidget):
 
     @property
     def options(self) -> Structure:
-        """The rule and its parameters as they are shown."""
+        """The rule and its parameters."""
         return self.rule.options
 
     def set_options(self, options: Structure) -> None:
-        """Show the options that the mask was made with; `reset` goes back to them."""
+        """Set the options that the mask was made with, which `reset` restores."""
         self._measured_with = options
         self.rule.set_options(options)
         self._update_reset()
@@ -213,7 +212,7 @@ class MaskEditor(QWidget):
 
 
 def _in_words(score: Score) -> str:
-    """Put a score into one or two lines."""
+    """Describe a score in one or two lines."""
     pixels = "1 pixel" if score.pixels == 1 else f"{score.pixels} pixels"
     facts = (
         f"{pixels} hidden · leak {score.leak:.1%} (at most {score.leak_bound:.1%}) · "

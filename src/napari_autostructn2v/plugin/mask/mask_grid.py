@@ -1,4 +1,4 @@
-"""The mask as a grid to click: each cell is a lag, coloured by the noise it shares with lag 0."""
+"""The mask as a clickable grid: each cell is a lag, coloured by the correlation of the noise."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _ARROWS = {  # what an arrow key adds to a lag
 class MaskGrid(QWidget):
     """Click a cell to hide or show that pixel, drag to paint; keyboard: arrows, space, + and -.
 
-    Blue and orange are negative and positive correlation. What is outlined in white is hidden.
-    `described` carries the cell under the pointer, or under the keyboard's frame, in words.
+    Negative correlation is blue, positive orange; hidden pixels are outlined in white. `described`
+    carries a description of the cell under the pointer or the keyboard cursor.
     """
 
     described = Signal(str)
@@ -70,9 +70,9 @@ class MaskGrid(QWidget):
         self.setMinimumWidth(_LEAST)
         self.setAccessibleName("Noise correlation and mask")
         self.setToolTip(
-            "Each cell is a neighbour of the pixel in the middle; orange: their noise is alike, "
-            "blue: opposite. Neighbours outlined in white are hidden while training.\n"
-            "Click or drag to change them; Ctrl and wheel, or + and -, to see more or fewer; arrow "
+            "Each cell is a neighbour of the central pixel; orange: its noise is similar, "
+            "blue: opposite. Neighbours outlined in white are hidden in training.\n"
+            "Click or drag to change them; Ctrl and wheel, or + and -, to zoom; the arrow "
             "keys and space do the same."
         )
         model.changed.connect(self._on_changed)
@@ -96,21 +96,21 @@ class MaskGrid(QWidget):
         self.update()
 
     def cell_at(self, point: QPointF) -> Lag | None:
-        """The lag of the cell at a point of the widget."""
+        """Return the lag of the cell at a point of the widget."""
         origin, side = self._geometry()
         x, y = ((p - o) // side for p, o in zip((point.x(), point.y()), origin, strict=True))
         lag = int(y) - self._reach, int(x) - self._reach
         return lag if max(map(abs, lag)) <= self._reach else None
 
     def cell(self, lag: Lag) -> QRectF:
-        """Where the cell of a lag is drawn."""
+        """Return the rectangle of a lag's cell."""
         (left, top), side = self._geometry()
         return QRectF(
             left + (lag[1] + self._reach) * side, top + (lag[0] + self._reach) * side, side, side
         )
 
     def describe(self, lag: Lag) -> str:
-        """Say in words what is known of a lag."""
+        """Describe a lag in words."""
         if lag == (0, 0):
             return "The pixel itself, always hidden"
         state = "hidden" if self._model.hides(lag) else "visible"
@@ -123,7 +123,7 @@ class MaskGrid(QWidget):
         return f"{where}: {rho:+.2f}{spread}, {state}"
 
     def _geometry(self) -> tuple[tuple[int, int], int]:
-        """Left and top of the cells, and the side of one, in whole pixels."""
+        """Return left and top of the cells, and their side, in whole pixels."""
         count = 2 * self._reach + 1
         side = max(1, (min(self.width(), self.height()) - 2 * _MARGIN) // count)
         return ((self.width() - count * side) // 2, (self.height() - count * side) // 2), side
@@ -135,7 +135,7 @@ class MaskGrid(QWidget):
     # -- painting
 
     def _paint_heat(self) -> QImage:
-        """One pixel for each lag; those that were not measured are left out."""
+        """Return an image with one pixel per lag, transparent for lags that were not measured."""
         rho = np.zeros((1, 1)) if self._model.rho is None else self._model.rho
         pixels = coloured(centred(rho, self._reach, fill=np.nan), highest_off_centre(rho))
         side = len(pixels)
@@ -178,7 +178,7 @@ class MaskGrid(QWidget):
             painter.drawEllipse(cell.center(), radius, radius)
 
     def _mark_whole_lines(self, painter: QPainter, square: QRectF) -> None:
-        """Arrows that say that a row or column goes on."""
+        """Draw arrows at the ends of whole rows and columns."""
         painter.setBrush(self.palette().text())
         middle, inner, outer = square.center(), 2.0, _MARGIN - 1.0
         if self._model.whole_row:
@@ -208,7 +208,7 @@ class MaskGrid(QWidget):
         if event.button() != Qt.MouseButton.LeftButton or lag is None:
             event.ignore()
             return
-        # A stroke from the centre hides: nothing else can be done with it.
+        # A stroke from the centre always hides, as the centre can't be shown.
         self._painting = lag == (0, 0) or not self._model.hides(lag)
         self._stroke = object()
         self._last = lag
@@ -227,7 +227,7 @@ class MaskGrid(QWidget):
         self._point_at(None)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Zoom with Ctrl; else the panel around the grid is scrolled."""
+        """Zoom with Ctrl; otherwise leave the wheel to the scrolling panel."""
         if event.modifiers() != Qt.KeyboardModifier.ControlModifier:
             event.ignore()
             return
@@ -266,7 +266,7 @@ class MaskGrid(QWidget):
         self._tell()
 
     def _draw_to(self, lag: Lag) -> None:
-        """Paint all cells from the last one to this: a fast pointer leaves none out."""
+        """Paint all cells from the last one to this one, so that fast strokes have no gaps."""
         steps = max(abs(lag[0] - self._last[0]), abs(lag[1] - self._last[1]), 1)
         path = np.rint(np.linspace(self._last, lag, steps + 1)).astype(int)
         self._last = self._cursor = lag

@@ -1,1 +1,1 @@
-"""What a press of a button asks for, and how it runs in a thread."""
+"""Jobs started by buttons, and the session and thread that run them."""

@@ -1,6 +1,6 @@
-"""What one press asks for, as a frozen value, and how it is done in the worker thread.
+"""Jobs, frozen values that each describe one run, and how they run in the worker thread.
 
-torch is imported there and not before.
+torch is imported only there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Analyse:
-    """Measure the noise of images; no training."""
+    """Measure the noise of images, without training."""
 
     parts: Sequence[LayerSnapshot]
     config: Config
@@ -48,9 +48,9 @@ class Train:
     Attributes
     ----------
     start
-        The model to go on from.
+        The model to continue from.
     preview
-        Called in the worker thread: which place of the images to show meanwhile.
+        Returns the place of the images to preview; called in the worker thread.
     """
 
     images: Sequence[LayerSnapshot]
@@ -63,7 +63,7 @@ class Train:
 
 @dataclass(frozen=True, eq=False)
 class Apply:
-    """Denoise images with a model; of the config, device, tile and type of the result count."""
+    """Denoise images with a model, with the device, tile size and result type of the config."""
 
     images: Sequence[LayerSnapshot]
     model: TrainedModel
@@ -87,9 +87,9 @@ Job = Analyse | Train | Apply | Save | Load
 
 @dataclass(frozen=True, eq=False)
 class Analysed(Done):
-    """The noise of every channel of every part that was asked for.
+    """The noise of every channel of all parts.
 
-    `common` is what they have in common, and what a network for all of them is trained for.
+    `common` is their combined noise, which a network for all of them is trained for.
     """
 
     parts: Sequence[LayerSnapshot]
@@ -110,7 +110,7 @@ class Loaded(Done):
 
 
 def engine(job: Job) -> Engine:
-    """Make a run of the real engine."""
+    """Return the function that runs a job with the engine."""
     match job:
         case Analyse():
             return lambda stop: _analyse(job, stop)
@@ -141,7 +141,7 @@ def _analysed(job: Analyse | Train, findings: Sequence[NoiseAnalysis]) -> Analys
 
 
 def _train(job: Train, stop: StopFlag) -> Iterator[object]:
-    """Train; after a stop, denoise with what was learned, unless Stop is pressed again."""
+    """Train; if stopped, denoise with the model so far, unless Stop is pressed again."""
     warm_up()
     import_module(
         "napari_autostructn2v.plugin.widgets.loss_plot"
@@ -177,9 +177,9 @@ def _train(job: Train, stop: StopFlag) -> Iterator[object]:
 def _tiles(
     job: Apply, onto: Sequence[Source], stop: StopFlag
 ) -> Generator[object, None, Failed | None]:
-    """Denoise after a training that was stopped, unless that is done or Stop is pressed again.
+    """Denoise after a stopped training, unless done already or Stop is pressed again.
 
-    A failure is how the run ends then; it has the model.
+    If this fails, the run ends with that failure, which includes the model.
     """
     if job.sink.used or not job.model.units or stop.again.is_set():
         return None
@@ -194,7 +194,7 @@ def _tiles(
 def _apply(
     job: Apply, sources: Sequence[Source], stop: StopFlag, again: bool = False
 ) -> Iterator[object]:
-    """Denoise until a stop, or until Stop is pressed `again`."""
+    """Denoise until stopped, or until Stop is pressed `again`."""
     from napari_autostructn2v.engine import denoising
 
     config = job.config

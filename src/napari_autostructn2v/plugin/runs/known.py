@@ -1,4 +1,4 @@
-"""What a session knows, as frozen values: a run that is cancelled puts back what was known."""
+"""The state of a session as frozen values, so that cancelling a run restores the earlier one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model, where it is kept, and what the run that made it was.
+    """A model, its file, and the run that trained it.
 
-    `config` is of the last training; None for a model from a file. `stage1` is the config that
-    Stage 1 was trained with on the images that are chosen now, None if it can't be kept. `report`
-    is of that training, and judges the model by the images that `of` names.
+    `config` is that of the last training; None for a model from a file. `stage1` is the config
+    that Stage 1 was trained with on the chosen images, None if Stage 1 can't be kept. `report` is
+    that of the training, and assesses the model on the images named by `of`.
     """
 
     model: TrainedModel
@@ -35,10 +35,10 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The chosen images, their noise, and the model at hand.
+    """The chosen images, their noise and the present model.
 
-    `mask` is as it was when a run began, or as the run has set it since: it tells whether the user
-    is at another one by now. `stage1` is what `Trained.stage1` will be after the run.
+    `mask` is the mask at the start of the run, or as set by the run since; if the present mask
+    differs, the user has changed it. `stage1` becomes `Trained.stage1` after the run.
     """
 
     images: tuple[LayerSnapshot, ...] = ()
@@ -48,6 +48,6 @@ class Known:
     stage1: Config | None = None
 
     def of_others(self, images: tuple[LayerSnapshot, ...]) -> Known:
-        """What is left when other images are chosen: the model, but not its Stage 1."""
+        """Return the state after other images are chosen: keep the model, but not its Stage 1."""
         trained = self.trained and replace(self.trained, stage1=None)
         return Known(images, trained=trained, mask=self.mask)

@@ -1,8 +1,8 @@
-"""How a panel lives: hidden or closed, and what becomes of its run and its model then.
+"""Hiding and closing a panel, and what happens to its run and model.
 
-A panel that is hidden, by its eye, its tab or a menu, is still napari's, and its runs go on. One
-that is closed is taken out of the window: its run stops as by the button, and leaves its model to
-the panel that is opened next, which may be open before the run has ended.
+A hidden panel (by its eye button, a tab or a menu) stays in napari, and its runs continue. A
+closed panel is removed from the window: its run stops as by the Stop button, and its model is
+passed to the panel opened next, even if that is opened before the run has ended.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _models: WeakKeyDictionary[Any, Trained] = WeakKeyDictionary()
 
 
 class Lifetime(QObject):
-    """Of one panel and its session, which begins with the viewer's last model.
+    """Watches one panel; its session starts with the viewer's last model.
 
-    `hidden` says that the panel cannot be seen by the user's wish, closed panels included, and
-    `closed` that it is out of the window. `inherited` comes when a run has ended that an earlier
-    panel left behind, after its model was taken up.
+    `hidden` is emitted if the user hides or closes the panel, and `closed` if it is removed from
+    the window. `inherited` is emitted once the run of an earlier, closed panel has ended and its
+    model was taken over.
     """
 
     hidden = Signal()
@@ -63,11 +63,11 @@ class Lifetime(QObject):
 
     @property
     def is_awaiting(self) -> bool:
-        """Whether a run is ending that an earlier panel left behind."""
+        """Whether the run of an earlier, closed panel is still ending."""
         return any(session.is_running for session in self._awaited)
 
     def follow(self, run: Run) -> None:
-        """Keep the panel, closed or not, until the end of a run; without it the run ends."""
+        """Keep the panel alive until a run ends, even if closed; the run needs it."""
         self.keep(True)
         run.finished.connect(partial(self.keep, False))
         self._panel.destroyed.connect(run.abort)
@@ -85,7 +85,7 @@ class Lifetime(QObject):
 
     @property
     def _window(self) -> QDockWidget | None:
-        """What napari holds the panel in; None once it was closed."""
+        """Return napari's dock widget around the panel; None once it was closed."""
         window: QWidget | None = self._panel
         while window is not None and not isinstance(window, QDockWidget):
             window = window.parentWidget()
@@ -96,7 +96,7 @@ class Lifetime(QObject):
         return self._window is None and self._panel.isHidden()
 
     def _look(self) -> None:
-        """`isHidden` is true of what was closed by itself, not of what only cannot be seen."""
+        """Return whether the panel was hidden itself, not only covered by something else."""
         if (self._window or self._panel).isHidden():
             self.hidden.emit()
         if self._is_closed:
@@ -107,7 +107,7 @@ class Lifetime(QObject):
             _models[self._viewer] = self._session.trained
 
     def _inherit(self) -> None:
-        """Take up the model that was left, unless this panel has another of its own by now."""
+        """Take over the model of the earlier panel, unless this one has its own by now."""
         left, known = _models.get(self._viewer), self._session.trained
         model_then = None if self._first is None else self._first.model
         if left is not None and (known is None or known.model is model_then):

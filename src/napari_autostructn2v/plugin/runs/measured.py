@@ -1,4 +1,4 @@
-"""What was measured of the noise of some images, and what any mask is worth by it."""
+"""The measured noise of some images, and the score of any mask on it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ONE_BY_ONE = 4  # verdicts that are told apart
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The noise of `parts`, measured as `config` says; `common` is what all have in common.
+    """The noise of `parts`, measured with `config`; `common` is their combined noise.
 
-    Its methods may be called in any thread.
+    The methods are thread-safe.
     """
 
     parts: Sequence[LayerSnapshot]
@@ -34,12 +34,12 @@ class Measured:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words; channels and images one by one where they differ."""
+        """The verdict in words, for each channel and image if they differ."""
         return self._lines({finding: finding.verdict.sentence for finding in self.findings})
 
     @property
     def remarks(self) -> str:
-        """What else a microscopist should know, of each image and channel that has noise."""
+        """Further facts about the noise of each image and channel."""
         return self._lines(
             {
                 finding: " ".join(
@@ -51,7 +51,7 @@ class Measured:
         )
 
     def extract(self, options: Structure) -> Array:
-        """The mask by other options than those the noise was measured with."""
+        """Return the mask for other options than those of the measurement."""
         structure = self.config.structure
         by_leak = options.extractor == "leak" == structure.extractor
         if by_leak and options.max_lag == structure.max_lag:
@@ -69,11 +69,11 @@ class Measured:
         return score(self.common.noise, mask, structure, patch, measured)
 
     def is_of(self, parts: Sequence[LayerSnapshot]) -> bool:
-        """Whether these are the pixels that were measured."""
+        """Return whether the noise was measured on these pixels."""
         return same_images(self.parts, parts)
 
     def _lines(self, said: Mapping[NoiseAnalysis, str]) -> str:
-        """One line where the same is said of all; else one for each, as far as there is room."""
+        """Return one line if all are the same, otherwise a line for each of the first few."""
         if len(set(said.values())) <= 1:
             return next(iter(said.values()), "")
         lines = [f"{self._place(finding)}: {text}" for finding, text in said.items()]
@@ -90,5 +90,5 @@ def same_images(some: Sequence[LayerSnapshot], others: Sequence[LayerSnapshot]) 
 
 
 def same_mask(one: Array, other: Array) -> bool:
-    """Whether two masks hide the same pixels; an empty border does not count."""
+    """Return whether two masks hide the same pixels, ignoring empty borders."""
     return np.array_equal(trimmed(one), trimmed(other))

@@ -1,4 +1,4 @@
-"""Writes the last run, or the one to come, as a script or a command."""
+"""Writes the last or the next run as a script or a command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_down(kind: Literal["script", "command"], session: Session, config: Con
 
 
 def _output(images: Sequence[LayerSnapshot]) -> Path:
-    """Beside the image, or a folder for several."""
+    """Return the output path: beside the image, or a folder for several images."""
     first = images[0].path
     if first is None:
         return Path("denoised.tif" if len(images) == 1 else "denoised")

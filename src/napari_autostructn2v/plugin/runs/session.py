@@ -1,6 +1,6 @@
-"""What is known of the chosen images, their noise, mask and model, and the runs that find it out.
+"""The session: the chosen images, their noise, mask and model, and the runs that change them.
 
-No layout: the dock shows it and wires the buttons to it.
+It has no user interface; the dock shows its state and connects the buttons to it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from napari_autostructn2v.plugin.runs.worker import Engine, Run
 if TYPE_CHECKING:
     from napari_autostructn2v.engine.model.model import TrainedModel
 
-# What may change without Stage 1 being another one.
+# Settings that don't affect Stage 1.
 _OF_STAGE2 = {
     "budget",
     "run_stage1",
@@ -58,7 +58,7 @@ _OF_STAGE2 = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How the next training goes; `note` says what is special about it."""
+    """The plan of the next training; `note` explains it if it isn't the usual one."""
 
     config: Config
     start: TrainedModel | None = None
@@ -66,11 +66,11 @@ class Plan:
 
 
 class Session(QObject):
-    """Belongs to the GUI thread. One run at a time.
+    """The state and the current run, at most one at a time. For the GUI thread.
 
-    `changed` says that what is known, or whether something runs, is another. `told` carries each
-    event of a run after it was taken account of, and `finished` whether the run was cancelled:
-    then everything is known as it was before it.
+    `changed` is emitted if the state changes, or if a run begins or ends. `told` carries each
+    event of a run, after the state was updated. `finished` carries whether the run was cancelled;
+    if so, the state from before the run is restored.
     """
 
     changed = Signal()
@@ -106,11 +106,11 @@ class Session(QObject):
         return self.run is not None
 
     def is_of(self, images: Sequence[LayerSnapshot]) -> bool:
-        """Whether these images are chosen, with the pixels they had then."""
+        """Return whether these images are still chosen, with the same pixels."""
         return same_images(images, self.images)
 
     def set_images(self, images: Sequence[LayerSnapshot]) -> None:
-        """Choose images; what was measured of others is forgotten, a model is not."""
+        """Choose images; measurements of others are discarded, but a model is kept."""
         if self.is_of(images):
             self.known = replace(self.known, images=tuple(images))
             return
@@ -119,31 +119,31 @@ class Session(QObject):
         self.changed.emit()
 
     def take_over(self, trained: Trained) -> None:
-        """Take a model that another session has trained or loaded."""
+        """Take over a model that another session has trained or loaded."""
         trained = replace(trained, stage1=None)
         self.known = replace(self.known, trained=trained)
         self._before = replace(self._before, trained=trained)
         self.changed.emit()
 
     def forget_noise(self) -> None:
-        """Go back to before the noise was measured."""
+        """Discard the measured noise."""
         if self.measured is not None or not self.mask.is_automatic:
             self.known = replace(self.known, measured=None)
             self.mask.forget()
             self.changed.emit()
 
     def extract(self, options: Structure) -> Array:
-        """Make a mask by other options; in any thread."""
+        """Make a mask with other options; thread-safe."""
         measured = self.measured
         return self.mask.mask if measured is None else measured.extract(options)
 
     def score(self, mask: Array) -> Score | None:
-        """Judge a mask; in any thread. None before the noise is measured."""
+        """Score a mask, or return None before the noise is measured; thread-safe."""
         measured = self.measured
         return None if measured is None else measured.score(mask)
 
     def plan(self, config: Config) -> Plan:
-        """Say how to train now: with the mask as it is, and without Stage 1 if that can be kept."""
+        """Plan a training with the present mask, and without Stage 1 if that can be kept."""
         if self.mask.is_automatic:
             plan = Plan(config)
         else:
@@ -163,7 +163,7 @@ class Session(QObject):
         return Plan(kept, self.trained.model, note)
 
     def _keeps_stage1(self, config: Config) -> bool:
-        """Whether the mask is all that has changed since Stage 1 was trained on these images."""
+        """Return whether only the mask has changed since Stage 1 was trained on these images."""
         trained = self.trained
         if trained is None or trained.stage1 is None or self.measured is None:
             return False
@@ -178,9 +178,9 @@ class Session(QObject):
         )
 
     def further(self, config: Config) -> Plan:
-        """Say how to train the model further: the last stage it has, and what comes after it.
+        """Plan how to continue training the model: its last stage and those after it.
 
-        Only budget, device and the type of the result are taken from `config`.
+        Only the budget, the device and the type of the result are taken from `config`.
         """
         assert self.trained is not None
         model = self.trained.model
@@ -200,7 +200,7 @@ class Session(QObject):
         sink: LayerSink,
         preview: Callable[[], Place | None] | None = None,
     ) -> Run:
-        """Train on parts of the chosen images, and denoise these."""
+        """Train on parts of the chosen images, and denoise the images."""
         job = Train(self.images, parts, plan.config, sink, plan.start, preview)
         return self._start(job, f"Denoise {_names(self.images)}")
 
@@ -217,7 +217,7 @@ class Session(QObject):
         return self._start(Load(path), f"Load {path.name}")
 
     def _start(self, job: Job, title: str) -> Run:
-        """Make the run; it waits for its `start`, so that others can follow it from the first."""
+        """Create the run without starting it, so that its first event isn't missed."""
         assert self.run is None
         self.job = job
         trained = self.trained
@@ -258,7 +258,7 @@ class Session(QObject):
         self.changed.emit()
 
     def _undo(self) -> None:
-        """Go back to before the run; edits of a mask that it has set go with it."""
+        """Restore the state from before the run, including edits of a mask that it has set."""
         if not self._is_of_run:
             self.known = self._before.of_others(self.images)
             return
@@ -268,11 +268,11 @@ class Session(QObject):
 
     @property
     def _is_of_run(self) -> bool:
-        """Whether the images of the run, as they were then, are still chosen."""
+        """Return whether the images of the run are still chosen, with the same pixels."""
         return self.is_of(self._before.images)
 
     def _take_measured(self, event: Analysed) -> None:
-        """Begin anew with a measurement; a mask that is being trained with stays as it is."""
+        """Set the measured noise and its mask; a mask used in a running training is kept."""
         if not self._is_of_run:
             return
         trains = isinstance(self.job, Train)
@@ -291,7 +291,7 @@ class Session(QObject):
         self.changed.emit()
 
     def _take_mask(self, event: MaskFound) -> None:
-        """Show the mask that is trained with, unless the user is at another one by now."""
+        """Show the mask used in training, unless the user has changed it by now."""
         edited = not self.mask.state.shape.equals(self.known.mask.shape)
         if edited or not self._is_of_run or same_mask(event.mask, self.mask.mask):
             return

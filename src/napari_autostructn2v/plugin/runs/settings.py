@@ -1,7 +1,7 @@
-"""Remembers between sessions what the user chose, in one file that is never needed.
+"""Saves the user's choices between sessions, in one file that can be deleted at any time.
 
-The folder is the user's own for settings, as Qt names it: napari offers plugins a place for theirs
-only from 0.9 on, and this works with older ones too.
+The file is in the settings folder given by Qt, since napari stores settings of plugins only from
+version 0.9 on.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _log = logging.getLogger(__name__)
 
 
 class Settings(BaseModel):
-    """What is remembered.
+    """The saved settings.
 
     Attributes
     ----------
     config
-        The last config, with its budget; without what belongs to one image: its axes, an empty
-        region of it, and a mask drawn for it.
+        The last config, with its budget, but without settings for one image: axes, an empty
+        region, a mask drawn for it.
     folders
-        Where files were last read and written: one path for each name, such as "batch".
+        The folders used last, by name, such as "batch".
     panels
-        Which parts of the dock are open: True or False for each name.
+        Whether each section of the dock is open, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,13 +54,13 @@ class Settings(BaseModel):
 
 
 def settings_file() -> Path:
-    """Name the file: in the user's folder for settings of programs."""
+    """Return the path of the settings file."""
     place = QStandardPaths.StandardLocation.GenericConfigLocation
     return Path(QStandardPaths.writableLocation(place), "napari-autostructn2v", "settings.json")
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read what was remembered; defaults if there is no file, a newer one, or a damaged one."""
+    """Read the settings; return defaults if the file is missing, newer or damaged."""
     path = path or settings_file()
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -70,12 +70,12 @@ def load(path: Path | None = None) -> Settings:
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        _log.warning("%s is not used: %s", path, error)
+        _log.warning("settings in %s are ignored: %s", path, error)
         return Settings()
 
 
 def save(settings: Settings, path: Path | None = None) -> None:
-    """Remember; where that can't be written, nothing is remembered and nothing else happens."""
+    """Save the settings; if the file can't be written, do nothing."""
     path = path or settings_file()
     try:
         write_json(path, {"format": FORMAT, **settings.model_dump(mode="json")})

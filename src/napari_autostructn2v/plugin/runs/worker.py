@@ -1,7 +1,7 @@
-"""Drives a run in a thread and hands its events to the GUI thread, whatever happens.
+"""Runs the engine in a thread and passes its events to the GUI thread.
 
-napari's generator worker swallows RuntimeError (CUDA out-of-memory is one) and abandons the
-generator when it is asked to quit, so the engine's generator is walked inside a plain function.
+napari's generator worker hides RuntimeErrors (such as CUDA out-of-memory) and abandons the
+generator when asked to quit, so the engine's generator is consumed in a plain function.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from napari_autostructn2v.engine.errors import InputError, first_line
 from napari_autostructn2v.engine.events import Failed, Finished
 
 Engine = Callable[["StopFlag"], Iterator[object]]
-"""Begins a run when called, in the worker thread, with the flag that asks it to stop.
+"""Starts a run in the worker thread, given a stop flag; yields the events in order.
 
-It gives the engine's events, and others of the plugin's own, in order.
+Besides the engine's events there are some of the plugin.
 """
 
 _PATIENCE = 5.0  # seconds; longer than a training step or a tile
@@ -29,13 +29,13 @@ _log = logging.getLogger(__name__)
 
 
 class Done:
-    """The last event of a run that neither trains nor denoises."""
+    """The last event of a run without training or denoising."""
 
 
 class StopFlag:
-    """Set when the user stops the run, or when napari asks its worker to quit.
+    """Set if the user stops the run, or if napari asks its worker to quit.
 
-    `again` is set when the user has pressed Stop twice; `aborted` says that nobody will see the
+    `again` is set if the user presses Stop a second time. `aborted` is set if nobody will see the
     result, so that nothing more is computed.
     """
 
@@ -62,11 +62,10 @@ class StopFlag:
 
 
 class Run(QObject):
-    """One click on a button. Its methods belong to the GUI thread, and its signals arrive there.
+    """One run in a thread. Methods are called, and signals received, in the GUI thread.
 
     `event` carries the engine's events in order; the last is `Finished`, `Failed` or `Done`,
-    unless the run was cancelled or aborted. `finished` comes once, after it, when the thread has
-    nothing more to say.
+    unless the run was cancelled or aborted. `finished` is emitted once, after all events.
     """
 
     event = Signal(object)
@@ -102,7 +101,7 @@ class Run(QObject):
         return self._stop.aborted()
 
     def start(self) -> None:
-        """Start the thread, known to napari, which asks before it closes on a running one."""
+        """Start the thread as a napari task: napari asks before closing while it runs."""
         self._stop.worker = create_worker(_TitledWork(self._work, self.title))
         self._stop.worker.finished.connect(self._release)
         self._running = True
@@ -110,20 +109,20 @@ class Run(QObject):
         self._stop.worker.start()
 
     def stop(self) -> None:
-        """Ask the engine to end early; what it has learned comes with its last event.
+        """Ask the engine to stop the training and denoise with the model so far.
 
-        Asked again, it ends even that.
+        A second call stops the denoising too.
         """
         self._stop.set()
 
     def cancel(self) -> None:
-        """End without a result and deliver no more events; `finished` comes all the same."""
+        """End without a result or further events, except `finished`."""
         self._stop.abort()
 
     def abort(self) -> bool:
-        """End without a result, deliver no more events, and wait a bounded time for the thread.
+        """End without a result or further events, and wait a limited time for the thread.
 
-        Returns whether the thread has ended (a thread that has not begun will do nothing).
+        Returns whether the thread has ended. A thread that has not started will do nothing.
         """
         self._stop.abort()
         return not self._begun.is_set() or self._done.wait(_PATIENCE)
@@ -162,7 +161,7 @@ class Run(QObject):
             _log.debug("event lost at exit: %r", message)
 
     def _deliver(self, message: object) -> None:
-        """Pass on one event after the other, even if what hears one lets Qt handle more."""
+        """Deliver events in order, even if a receiver lets Qt process further ones."""
         self._inbox.append(message)
         if self._delivering:
             return
@@ -174,7 +173,7 @@ class Run(QObject):
             self._delivering = False
 
     def _release(self) -> None:
-        """The thread has let go: what the run is made of can be deleted, and in this thread."""
+        """Release the run's objects, in this thread, now that the worker thread has ended."""
         _started.discard(self)
 
     def _pass_on(self, message: object) -> None:
@@ -186,10 +185,10 @@ class Run(QObject):
 
 
 class _TitledWork:
-    """A function with a readable name: napari shows it when it asks before closing.
+    """A function with a readable name, which napari shows when it asks before closing.
 
-    napari keeps every worker in its list of tasks; the function, and the image it has worked on,
-    must not stay with it.
+    It drops its function after the call, since napari keeps every worker in its list of tasks,
+    and would keep the image with it.
     """
 
     def __init__(self, work: Callable[[], None], title: str) -> None:
@@ -219,5 +218,5 @@ _started: set[Run] = set()
 def _abort_all() -> None:
     for run in list(_started):
         if run.abort():
-            # napari's worker has a word to say after the run, for which it needs Qt.
+            # napari's worker emits signals after the run, for which it needs Qt.
             QThreadPool.globalInstance().waitForDone(1000)

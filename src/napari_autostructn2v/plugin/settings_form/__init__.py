@@ -1,1 +1,1 @@
-"""A control for each field of the config."""
+"""A form with a control for each field of the config."""

@@ -1,4 +1,4 @@
-"""Makes the control for one field of the config: a number, a choice, a file, a line of text."""
+"""Controls for the fields of the config: numbers, choices, files, lines of text."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _UNFINISHED = re.compile(r"[-+]?\d*\.?\d*(e[-+]?\d*)?")
 
 @dataclass(frozen=True)
 class Editor:
-    """A control and how to use it; `set` tells no one, `on_change` is called for the user's edits.
+    """A control and how to use it; `on_change` is called for the user's edits, not by `set`.
 
-    `widget` is what stands in the form; a `titled` one shows the field's label itself.
+    `widget` is placed in the form; if `titled`, it shows the field's label itself.
     """
 
     widget: QWidget
@@ -65,7 +65,7 @@ def make_editor(field: Field) -> Editor:
 
 
 def _simple(field: Field) -> Editor:
-    """Let magicgui make a tick or a choice from the type alone."""
+    """Let magicgui make a check box or a choice from the type."""
     is_tick = field.kind is bool
     options: dict[str, Any] = {"text": field.label}
     if not is_tick:
@@ -92,7 +92,7 @@ def _number(kind: type, bounds: Bounds, unit: str, default: float | None) -> Edi
 
 
 def _text(optional: bool, parse: Callable[[str], Any] = str) -> Editor:
-    """A line of text; what is optional may be left empty."""
+    """A line of text, which can be empty if the field is optional."""
     line = QLineEdit()
     line.setMinimumWidth(NARROW)
     line.setPlaceholderText("not set" if optional else "")
@@ -108,7 +108,7 @@ def _text(optional: bool, parse: Callable[[str], Any] = str) -> Editor:
 
 
 def _parser(kind: Any) -> Callable[[str], Any]:
-    """Values have commas between them, and rows of values semicolons."""
+    """A line of values separated by commas, with rows separated by semicolons."""
     if get_origin(kind) is not tuple:
         return str
     inner = _parser(get_args(kind)[0])
@@ -142,9 +142,9 @@ def _path(*, folder: bool) -> Editor:
 
 
 def _optional(editor: Editor, field: Field) -> Editor:
-    """A number that may be left to the program: without the tick it is None."""
+    """A number with a check box; None, for automatic, if not checked."""
     given = QCheckBox()
-    given.setToolTip("Set it; without the tick it is left to the program")
+    given.setToolTip("Check to set a value; otherwise it is chosen automatically")
     given.setAccessibleName(f"Set {field.label}")
     given.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
     editor.widget.setEnabled(False)
@@ -182,10 +182,10 @@ class _WholeBox(QSpinBox):
 
 
 class FloatBox(QDoubleSpinBox):
-    """A number shown with the digits it has, typed in any way Python reads, such as 2e-3.
+    """A number shown with its own digits, and entered in any notation, such as 2e-3.
 
-    Where the default is small within the range, as a learning rate is, the arrows go by 1, 2, 5,
-    10 and so on; elsewhere by a hundredth of the range.
+    If the default is small compared with the range, as for a learning rate, the arrows step
+    through 1, 2, 5, 10 and so on; otherwise by a hundredth of the range.
     """
 
     def __init__(self, bounds: Bounds, default: float, unit: str) -> None:
@@ -217,7 +217,7 @@ class FloatBox(QDoubleSpinBox):
         return state, text, position
 
     def fixup(self, text: str) -> str:
-        """Take the end of the range for a number beyond it; an open end leaves the old number."""
+        """Clip a number to the range; beyond an open end, keep the old number."""
         try:
             value = float(self._bare(text))
         except ValueError:

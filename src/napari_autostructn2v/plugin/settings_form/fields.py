@@ -1,4 +1,4 @@
-"""The config's fields as a form shows them: their names in words, help, bounds, and errors."""
+"""The config's fields for a form: names in words, help, bounds and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from napari_autostructn2v.engine.config import Config
 
 Place = tuple[str, ...]
-"""Names from the config down to a field or a group: ("stage1", "network", "depth")."""
+"""Names that lead from the config to a field or group: ("stage1", "network", "depth")."""
 
 _WORDS = {
     "autocorr": "autocorrelation",
@@ -32,7 +32,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Bounds:
-    """The interval of a number; None where it has no end."""
+    """The interval of a number; None for an unlimited end."""
 
     low: float | None = None
     high: float | None = None
@@ -53,7 +53,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Field:
-    """One value of the config. `kind` is its type; `optional` tells whether None is another."""
+    """One value of the config. `kind` is its type; if `optional`, it can be None as well."""
 
     path: Place
     info: FieldInfo
@@ -80,14 +80,14 @@ class Field:
 
     @property
     def help(self) -> tuple[str, ...]:
-        """What the field is, what it may be, and its key, line by line."""
+        """Description, bounds, default and key, one per line."""
         bounds = f"{self.bounds} {self.unit}".strip() if str(self.bounds) else ""
         default = "none" if self.default is None else plain(self.default)
         lines = (self.info.description or self.label, bounds, f"Default: {default}")
         return (*(line for line in lines if line), f"Key: {self.key}")
 
     def has(self, wanted: Collection[str]) -> bool:
-        """Whether every word, in lower case, is in the field's name, key or help."""
+        """Return whether all words, in lower case, are in the field's name, key or help."""
         text = " ".join((*map(words, self.path), *self.help)).lower()
         return all(word in text for word in wanted)
 
@@ -133,13 +133,13 @@ def _field(path: Place, info: FieldInfo) -> Field:
 
 
 def words(name: str) -> str:
-    """Put the name of a field or group into words: "stage1_model" gives "Stage 1 model"."""
+    """Return the name of a field or group in words: "stage1_model" gives "Stage 1 model"."""
     text = " ".join(_WORDS.get(part, part) for part in name.split("_"))
     return text[:1].upper() + text[1:]
 
 
 def plain(value: Any) -> str:
-    """Write a value as a person would: yes or no, with commas between values, ; between rows."""
+    """Format a value for people: yes or no, commas between values, semicolons between rows."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -153,7 +153,7 @@ def read(config: Config, path: Place) -> Any:
 
 
 def nest(values: Mapping[Place, Any]) -> dict[str, Any]:
-    """Turn values by path into the nested dictionary that makes a config."""
+    """Convert values by path into the nested dictionary of a config."""
     nested: dict[str, Any] = {}
     for path, value in values.items():
         inner = nested
@@ -166,10 +166,10 @@ def nest(values: Mapping[Place, Any]) -> dict[str, Any]:
 def problems(
     error: ValidationError, shown: Sequence[Field], edited: Place = ()
 ) -> dict[Place, str]:
-    """Find where each error belongs, and say it in words.
+    """Return the path and message of each error.
 
-    Its place is the field that is wrong. A rule between several belongs to the one edited last,
-    or to the first it names; one that names none belongs to the group it is a rule of.
+    The path is that of the invalid field. An error about several fields is shown at the one edited
+    last, or else at the first one it names; if it names none, at their group.
     """
     found: dict[Place, str] = {}
     for item in error.errors():
@@ -180,7 +180,7 @@ def problems(
             named = list(_named(message, [f for f in shown if f.path[: len(where)] == where]))
             field = next((f for f in named if f.path == edited), named[0] if named else None)
         elif item["type"] == "string_pattern_mismatch":
-            message = f"{field.label} {item['input']!r} does not fit: {field.info.description}"
+            message = f"{field.label} {item['input']!r} is not valid: {field.info.description}"
         elif item["type"] in ("missing", "too_long"):
             message = f"{field.label} needs {len(get_args(field.kind))} values"
         else:

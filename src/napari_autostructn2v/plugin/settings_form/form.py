@@ -1,6 +1,6 @@
-"""Every setting of a run as a form, made from the config's own fields: names, help, bounds.
+"""A form with all settings of a run, generated from the fields of the config.
 
-The values are kept apart from the controls, which are made only when their section is opened.
+Values are kept separately from the controls, which are created only when their section is opened.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _TYPING_MS = 150
 
 
 class ConfigForm(QWidget):
-    """The settings of a run, for a panel that scrolls. Its methods belong to the GUI thread.
+    """The settings of a run, for a scrolling panel. For the GUI thread.
 
-    `changed` carries the new config at each edit that leaves it valid, `invalid` the sentence
-    that says why it is not; `set_config` is answered by neither.
+    After each edit, `changed` carries the new config if it is valid, otherwise `invalid` the error
+    message. `set_config` emits neither.
 
     Parameters
     ----------
     omit
-        Keys such as "budget" or "structure.mask" that are set elsewhere and not shown. Their
-        values pass through; choosing a preset changes those of them that a preset names.
+        Keys of fields that are set elsewhere and not shown, such as "budget" or "structure.mask".
+        Their values are kept, unless a preset sets them.
     """
 
     changed = Signal(object)
@@ -78,16 +78,16 @@ class ConfigForm(QWidget):
 
     @property
     def error(self) -> str:
-        """What is wrong, in sentences; empty if nothing is."""
+        """The error messages; empty if the settings are valid."""
         return " ".join(self._problems.values())
 
     def config(self) -> Config:
-        """Give what the form shows.
+        """Return the config shown in the form.
 
         Raises
         ------
         InputError
-            If that is not a config that can be run.
+            If the settings are not valid.
         """
         if self._problems:
             raise InputError(self.error)
@@ -100,7 +100,7 @@ class ConfigForm(QWidget):
         self._show({})
 
     def apply_preset(self, name: str) -> None:
-        """Set every field as a preset has it; that counts as an edit."""
+        """Set all fields to those of a preset; this counts as an edit."""
         self.set_config(self._with_preset(name))
         self.changed.emit(self._config)
 
@@ -111,13 +111,13 @@ class ConfigForm(QWidget):
             self.preset.addItem(name)
             tip = f"<p>{html.escape(_differences(name))}</p>"
             self.preset.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-        self.preset.setToolTip("Settings that belong together")
+        self.preset.setToolTip("Sets of settings for common cases")
         tame(self.preset)
         self.restore = QPushButton("Restore defaults")
-        self.restore.setToolTip("Set everything below back to its default")
+        self.restore.setToolTip("Reset all settings below to their defaults")
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("Find a setting")
-        self.filter.setToolTip("Show only settings that have these words in their name or help")
+        self.filter.setToolTip("Show only settings with these words in their name or help")
         self.filter.setClearButtonEnabled(True)
         self.nothing = MessageLabel("nothing_found")
         self._typing = QTimer(self)
@@ -178,7 +178,7 @@ class ConfigForm(QWidget):
         self.changed.emit(self._config)
 
     def _show(self, found: dict[Place, str]) -> None:
-        """Bring the notes and the preset's name in line with the values."""
+        """Update the notes and the name of the preset."""
         self._problems = found
         for place, section in self.sections.items():
             section.show_problems(
@@ -192,12 +192,12 @@ class ConfigForm(QWidget):
         return path[:1] if path[:1] in self.sections else _GENERAL
 
     def _filter(self) -> None:
-        """Show the settings that are looked for; without a word all sections are as before."""
+        """Show the settings that match the search; without words, restore all sections."""
         wanted = self.filter.text().lower().split()
         if wanted and self._opened is None:
             self._opened = {place for place, s in self.sections.items() if s.is_expanded}
         found = [section.filter(wanted) for section in self.sections.values()]
-        self.nothing.say("" if any(found) else "No setting has these words.")
+        self.nothing.say("" if any(found) else "No setting matches these words.")
         if not wanted and self._opened is not None:
             for place, section in self.sections.items():
                 section.expand(place in self._opened)
@@ -209,7 +209,7 @@ class ConfigForm(QWidget):
             next(iter(self.sections.values())).expand()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Return ends the typing of a number here, and must not start a run further up."""
+        """Let Return finish entering a number, without starting a run in a parent widget."""
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
 
@@ -232,7 +232,7 @@ def _in_a_preset(path: Place) -> bool:
 
 
 def _differences(name: str) -> str:
-    """Tell what a preset sets otherwise than the defaults."""
+    """Describe the settings of a preset that differ from the defaults."""
     found = [
         f"{field.label} {plain(value)}"
         if len(field.path) == 1

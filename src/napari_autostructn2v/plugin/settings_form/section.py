@@ -1,4 +1,4 @@
-"""A part of the form under a title that opens and closes; its controls are made when it opens."""
+"""A section of the form that opens and closes; its controls are created when it opens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INDENT = 12  # pixels
 
 @dataclass
 class _Row:
-    """A field in the grid: its name (a check box is its own), its control, and its note below."""
+    """A field in the grid: its name (unless it is a check box), its control and a note below."""
 
     field: Field
     line: int
@@ -29,16 +29,16 @@ class _Row:
 
 
 class Section(QWidget):
-    """Fields of one group. `edited` carries a field and its new value, at the user's edits alone.
+    """Fields of one group. `edited` carries a field and its new value after edits by the user.
 
     Parameters
     ----------
     title
-        What the button says.
+        Title on the button.
     shown
         The fields, those of nested groups last.
     values
-        All values by path, kept up to date by the owner; read when the controls are made.
+        All values by path, updated by the owner; read when the controls are created.
     """
 
     edited = Signal(object, object)
@@ -84,23 +84,23 @@ class Section(QWidget):
         self.header.setChecked(on)
 
     def editor(self, path: Place) -> Editor:
-        """Give the control of a field; it is made now if it was not yet."""
+        """Return the control of a field, creating it if necessary."""
         self._make()
         return self._rows[path].editor
 
     def note_of(self, path: Place) -> str:
-        """Tell what is said beside a field."""
+        """Return the note beside a field."""
         note = self._rows[path].note if path in self._rows else None
         return str(note.text()) if note is not None else ""
 
     def refresh(self) -> None:
-        """Show all values anew."""
+        """Update all controls from the values."""
         for path, row in self._rows.items():
             row.editor.set(self._values[path])
             self._mark(row)
 
     def show_problems(self, found: Mapping[Place, str]) -> None:
-        """Say beside each field what is wrong with it; what has no field here, under the title."""
+        """Show errors beside their fields, and those without a field here under the title."""
         self._problems = found
         for row in self._rows.values():
             self._explain(row)
@@ -109,7 +109,7 @@ class Section(QWidget):
         self.header.setText(f"{self._title} ⚠" if found else self._title)
 
     def filter(self, wanted: Collection[str]) -> bool:
-        """Show only the fields that have every word; open if there is a word and such a field."""
+        """Show only fields that contain all words; open if there are words and such fields."""
         found = {field.path for field in self._fields if field.has(wanted)}
         self.setVisible(bool(found))
         if found and wanted:
@@ -160,7 +160,7 @@ class Section(QWidget):
         return _Row(field, line, label, editor)
 
     def _next_line(self) -> int:
-        """Each row has two lines of the grid, the second for its note."""
+        """Return the next row of the grid; each field takes two, the second for its note."""
         return 2 * (len(self._rows) + len(self._headings))
 
     def _on_edited(self, path: Place) -> None:
@@ -169,7 +169,7 @@ class Section(QWidget):
         self._mark(row)
 
     def _mark(self, row: _Row) -> None:
-        """Write in bold what is not at its default."""
+        """Show names of fields that differ from their default in bold."""
         font = row.name.font()
         font.setBold(self._values[row.field.path] != row.field.default)
         row.name.setFont(font)
@@ -184,5 +184,5 @@ class Section(QWidget):
 
 
 def _tip(field: Field) -> str:
-    """As rich text, because Qt wraps no other tooltip."""
+    """Return rich text, as Qt wraps no other tooltips."""
     return "<p>" + "<br>".join(map(html.escape, field.help)) + "</p>"
