@@ -129,4 +129,4 @@ def test_a_zoom_stays_until_the_next_run(curves):
 
 
 def test_the_tooltip_says_what_the_loss_can_t_do(curves):
-    assert "can't choose between masks" in curves.toolTip()
+    assert "Don't compare masks" in curves.toolTip()

@@ -154,7 +154,7 @@ def test_setting_a_config_is_not_an_edit(form, qtbot):
             "Split ratio (0.5, 0.1, 0.1) must sum to 1.",
         ),
         ([("split_ratio", (0.5, 0.5))], "split_ratio", "Split ratio needs 3 values."),
-        ([("device", "abacus")], "device", "Device 'abacus' does not fit: auto, cpu"),
+        ([("device", "abacus")], "device", "Device 'abacus' is not valid: auto, cpu"),
         ([("seed", "x")], "seed", "Seed should be a valid integer"),
         ([("budget", "soon")], "budget", "Budget 'soon' is not understood"),
     ],

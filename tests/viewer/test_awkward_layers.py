@@ -136,8 +136,7 @@ def test_a_comparison_with_a_layer_that_cannot_be_read(open_dock, denoise):
     for button in (dock.panels.result.residual, dock.panels.result.curtain):
         button.click()
         assert dock.panels.result.note.text() == (
-            "The image cannot be read (lost); check that its data still exist, or open it "
-            "again."
+            "The image cannot be read (lost); check that its data still exist, or open it again."
         )
         assert not button.isChecked()
         assert {layer.name: layer.visible for layer in viewer.layers} == shown

@@ -389,11 +389,11 @@ def test_where_there_can_be_no_curtain_a_sentence_says_why(pair):
         Curtain(viewer, source, other)
     assert state(viewer) == before
     viewer.canvas.grid.enabled = True
-    with pytest.raises(InputError, match="switch the grid view off"):
+    with pytest.raises(InputError, match="work in the grid view"):
         Curtain(viewer, source, result)
     viewer.canvas.grid.enabled = False
     viewer.dims.ndisplay = 3
-    with pytest.raises(InputError, match="works in the 2-D view"):
+    with pytest.raises(InputError, match="works only in 2-D"):
         Curtain(viewer, source, result)
 
 

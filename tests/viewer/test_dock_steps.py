@@ -279,11 +279,11 @@ def test_a_region_is_trained_on_and_the_whole_is_denoised(open_dock, denoise, fa
     shapes.data = [[[2, 2], [2, 6], [6, 6], [6, 2]]]
     dock.panels.denoise.click()
     assert not dock.is_running
-    assert "takes only 5 x 5 pixels of 'cells'" in inputs.region_note.text()
+    assert "covers only 5 x 5 pixels of 'cells'" in inputs.region_note.text()
     shapes.data = []
     dock.panels.denoise.click()
     assert not dock.is_running
-    assert "'there' is empty" in inputs.region_note.text()
+    assert "'there' has no shapes" in inputs.region_note.text()
     viewer.layers.remove("there")
     assert inputs.region == "whole"
 

@@ -170,7 +170,7 @@ def test_shapes_enclose_the_region(opened):
     assert preview_place(viewer, image, shapes).region == ((10, 19), (12, 21))
     shapes.data = [np.array([(-90, -90), (-90, -80), (-80, -80), (-80, -90)])]
     shapes.selected_data = set()
-    with pytest.raises(InputError, match="the shapes of 'ROI' lie outside 'cells'"):
+    with pytest.raises(InputError, match="the shapes of 'ROI' are outside 'cells'"):
         preview_place(viewer, image, shapes)
     shapes.data = []
     with pytest.raises(InputError, match="'ROI' has no shapes; draw a rectangle"):

@@ -107,7 +107,7 @@ def test_a_part_that_is_too_small_is_told_of(shown, kind, height, width, enough)
         return
     where = "the view" if kind == "view" else "a shape of 'roi'"
     with pytest.raises(
-        InputError, match=f"{where} takes only {height} x {width} pixels of 'cells'"
+        InputError, match=f"{where} covers only {height} x {width} pixels of 'cells'"
     ):
         parts(viewer, [image], region, least=16)
 
@@ -133,5 +133,5 @@ def test_each_shape_is_a_part(shown):
     with pytest.raises(InputError, match="the shapes cover nothing of 'cells'"):
         parts(viewer, [image], shapes)
     shapes.data = []
-    with pytest.raises(InputError, match="is empty"):
+    with pytest.raises(InputError, match="has no shapes"):
         parts(viewer, [image], shapes)

@@ -186,11 +186,11 @@ def test_a_region_is_empty_for_as_long_as_it_is(open_dock, denoise, qtbot, fake_
     panels.noise.analyse.click()
     panels.result.preview.click()
     assert panels.inputs.region_note.text() == panels.result.note.text()
-    assert "'roi' is empty" in panels.result.note.text()
+    assert "'roi' has no shapes" in panels.result.note.text()
     viewer.layers["cells"].name = "renamed"
     viewer.layers["renamed"].name = "cells"
     QApplication.processEvents()
-    assert "'roi' is empty" in panels.inputs.region_note.text()
+    assert "'roi' has no shapes" in panels.inputs.region_note.text()
     happens(viewer, dock)
     qtbot.waitUntil(lambda: panels.inputs.region_note.isHidden())
     assert panels.result.note.isHidden()

@@ -268,7 +268,7 @@ class DenoiseDock(QWidget):
         files = self.canvas.finish()
         if files:
             kept = ", ".join(map(str, files))
-            self.panels.result.note.add(f"Too large for memory, so the result is in {kept}.")
+            self.panels.result.note.add(f"Too large for memory, so the result is kept in {kept}.")
         self.panels.show_model(self.session)
         self._on_known()
         if focused:  # a disabled button would have handed it on to another panel

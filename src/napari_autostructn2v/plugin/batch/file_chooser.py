@@ -51,9 +51,9 @@ class _Request:
 
 
 class FileChooser(QWidget):
-    """`found` carries the items whenever the choice changes; none while they are looked for.
+    """Emits `found` with the items whenever the choice changes; without items during the search.
 
-    The looking is done in the background: a folder on a server may be slow.
+    The search runs in the background, as a folder on a server may be slow.
     """
 
     found = Signal(object)

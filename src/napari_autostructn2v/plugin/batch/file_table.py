@@ -24,7 +24,7 @@ class _Row:
 
 
 class FileTable(QAbstractTableModel):
-    """One row for each item. Lives on the GUI thread."""
+    """One row per item. For the GUI thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class FileTable(QAbstractTableModel):
         return sum(row.share for row in self._rows) / max(len(self._rows), 1)
 
     def set_items(self, items: Sequence[BatchItem]) -> None:
-        """Show items, all of them waiting."""
+        """Show items, all waiting."""
         self.beginResetModel()
         self._rows = [_Row(item) for item in items]
         self.endResetModel()

@@ -46,9 +46,9 @@ class Results(Protocol):
 class LayerTarget:
     """A result that napari shows while it is computed; implements the engine's `Target`.
 
-    The engine's thread writes it; only the GUI thread uses `layer`. `levels` are the array and,
-    for wide planes, every 4th, 16th ... of its pixels. The array can be in a `file`, which is kept
-    if the layer is removed; `path` is its final path, once it is written.
+    The engine's thread writes it and updates `state`; only the GUI thread uses `layer`. `levels`
+    are the array and, for wide planes, every 4th, 16th ... of its pixels. The array can be in a
+    `file`, which is kept if the layer is removed; `path` is its final path, once it is written.
     """
 
     def __init__(

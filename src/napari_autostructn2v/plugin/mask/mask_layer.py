@@ -1,9 +1,9 @@
-"""Keeps a Labels layer and the mask in step, so that napari's own tools edit the mask.
+"""Synchronises a Labels layer with the mask, so that napari's own tools can edit the mask.
 
-What napari tells of an edit differs: `paint` says that an entry of its history is complete, before
-the pixels of a single edit are written and after those of a stroke; painting emits `labels_update`;
-undo, redo and new data emit nothing but `set_data`. So the layer is compared with the mask at each.
-napari's own callbacks come before a plugin's: what is mended here is drawn last.
+napari's events differ between edits: `paint` marks a complete entry of the history, before the
+pixels of a single edit are written but after those of a stroke; painting emits `labels_update`;
+undo, redo and new data emit only `set_data`. So the layer is compared with the mask at each of
+them. napari's own callbacks come before a plugin's, so that corrections made here are drawn last.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ HIDDEN = DirectLabelColormap(color_dict={0: ZERO, 1: POSITIVE, None: POSITIVE})
 
 
 class MaskLayerLink(QObject):
-    """Joins `model` and a Labels layer of `viewer` until one of them, or this, is gone.
+    """Synchronises `model` with a Labels layer of `viewer` while all three exist.
 
-    The layer shows the lags around its middle; labels other than 0 are hidden pixels. A whole row
-    or column runs from edge to edge. The layer grows when the mask does not fit, in the same cells
-    and from the same corner; its undo history is lost then, because it holds positions.
-    `ended` comes once, when the layer was removed or `end` was called.
+    The layer shows lags with lag 0 in its middle; labels other than 0 are hidden pixels. A whole
+    row or column extends from edge to edge. If the mask doesn't fit, the layer is enlarged from
+    its corner, with cells of the same size; it loses its undo history, which holds positions.
+    `ended` is emitted once, when the layer is removed or `end` is called.
 
     Parameters
     ----------
     plane
-        Which axes of the layer's data are Y and X; the mask is the same along all others.
+        The axes of the layer's data that are Y and X; the mask is the same along all others.
     """
 
     ended = Signal()
@@ -79,7 +79,7 @@ class MaskLayerLink(QObject):
         return self._layer
 
     def end(self) -> None:
-        """Leave layer and mask as they are."""
+        """Stop synchronising; layer and mask stay as they are."""
         if self._ties:
             _untie(self._ties)
             self._model.changed.disconnect(self._push)
@@ -96,7 +96,7 @@ class MaskLayerLink(QObject):
             self._stroke = None
 
     def _pull(self, event: Any = None) -> None:
-        """Take over what was done to the layer, and mend it: mirror image, centre, other planes."""
+        """Copy an edit of the layer to the mask; correct mirror image, centre and other planes."""
         if self._busy:
             return
         edited, known = self._edited()
@@ -122,7 +122,7 @@ class MaskLayerLink(QObject):
                 self._replace(self._target())
 
     def _begin(self) -> None:
-        """Show the mask as it is at first: there is no way back from it."""
+        """Show the initial mask, which can't be undone."""
         with self._guard():
             if self._fits():
                 self._replace(self._target())
@@ -131,7 +131,7 @@ class MaskLayerLink(QObject):
                 self._grow()
 
     def _push(self) -> None:
-        """Show the mask; what belongs to one stroke in the dock is one entry in napari."""
+        """Show the mask; a stroke in the dock is one entry in napari's history."""
         if self._busy:
             return
         with self._guard():
@@ -143,7 +143,7 @@ class MaskLayerLink(QObject):
             self._pushed = stroke if self._write(instead=again) else None
 
     def _edited(self) -> tuple[Array, Array]:
-        """The layer's cells, and the mask's on the same lags; an edit in any plane counts."""
+        """Return the cells of the layer and of the mask on the same lags, using all planes."""
         cells = self._cells(np.asarray(self._layer.data)) != 0
         sides = cells.shape[-2:]
         known = self._picture(sides) != 0
@@ -152,16 +152,16 @@ class MaskLayerLink(QObject):
         return np.pad(known ^ changed, odd), np.pad(known, odd)
 
     def _picture(self, sides: Sequence[int]) -> Array:
-        """The mask on a grid whose middle is lag 0; one of even sides has an edge less."""
+        """Return the mask on a grid centred on lag 0; even sides lack one edge."""
         cells = self._model.picture([side // 2 for side in sides])
         return cells[: sides[0], : sides[1]]
 
     def _cells(self, data: Array) -> Array:
-        """A view with Y and X last."""
+        """Return a view with Y and X last."""
         return np.moveaxis(data, self._plane, (-2, -1))
 
     def _target(self) -> Array:
-        """What the layer's data should be; labels that are right stay what they are."""
+        """Return the correct data of the layer; labels that are correct are kept."""
         data = np.array(self._layer.data)
         cells = self._cells(data)
         hidden = self._picture(cells.shape[-2:]) != 0
@@ -181,7 +181,7 @@ class MaskLayerLink(QObject):
         self._forget()
 
     def _forget(self) -> None:
-        """Empty napari's history, which it does for a layer that cannot be edited."""
+        """Clear napari's history by making the layer not editable for a moment."""
         layer, mode = self._layer, self._layer.mode
         self._pushed = None
         if layer.editable:
@@ -190,9 +190,9 @@ class MaskLayerLink(QObject):
             layer.mode = mode
 
     def _write(self, *, instead: bool = False) -> bool:
-        """Change the layer as one entry of its history, or `instead` of the last one, if at all.
+        """Change the layer, if necessary, as an entry of its history or `instead` of the last one.
 
-        In a stroke napari is at work on an entry, and this becomes a part of it.
+        During a stroke in napari, the change becomes part of that entry.
         """
         layer, target = self._layer, self._target()
         if np.array_equal(layer.data, target):
@@ -208,7 +208,7 @@ class MaskLayerLink(QObject):
         return bool(where[0].size)
 
     def _replace(self, target: Array) -> None:
-        """Change the layer without an entry in its history."""
+        """Change the layer without adding to its history."""
         if not np.array_equal(self._layer.data, target):
             self._layer.data = target
 
@@ -228,9 +228,9 @@ def _untie(ties: list[tuple[Any, Any]]) -> None:
 
 
 def warm_up() -> None:
-    """Make napari and vispy prepare what their first Labels layer needs: half a second.
+    """Let napari and vispy do what their first Labels layer needs, which takes half a second.
 
-    Called in the worker thread, so that the window does not stand still when the mask arrives.
+    Called in the worker thread, so that the window doesn't freeze when the mask is shown.
     """
     Labels(np.zeros((1, 1), np.uint8), colormap=HIDDEN)
     DashAtlas()  # its patterns are kept for all that come later

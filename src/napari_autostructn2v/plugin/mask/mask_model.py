@@ -1,6 +1,6 @@
-"""The structural mask while it is edited, and its history; the views show it and change it.
+"""The model of the mask editor: the mask and its history.
 
-Whole rows and columns are flags: as pixels they are wider than anything that can be shown.
+Whole rows and columns are flags, since as pixels they are too long to show.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CROSS: Array = ndimage.generate_binary_structure(2, 1)
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """`core` has odd sides, no empty border and its centre set; `row` and `column` are flags."""
+    """A mask: `core`, with odd sides, no empty border and its centre set, and two flags."""
 
     core: Array
     row: bool = False
@@ -41,7 +41,7 @@ class Shape:
         return np.array(self.core.shape) // 2
 
     def picture(self, half: Iterable[int]) -> Array:
-        """The lags up to `half` (y, x); a whole row or column runs from edge to edge."""
+        """Return the lags up to `half` (y, x); whole rows and columns extend from edge to edge."""
         y, x = half
         cells = centred(self.core, (y, x))
         cells[y, :] |= self.row
@@ -54,12 +54,12 @@ _SINGLE = Shape(SINGLE_PIXEL)
 
 @dataclass(frozen=True, eq=False)
 class MaskState:
-    """A mask with its history, and the measurement it follows from.
+    """A mask with its history and the measurement it is derived from.
 
     Attributes
     ----------
     shape, automatic
-        The mask as it is, and as the rule makes it.
+        The present mask, and the one made by the rule.
     rho, error
         (2L+1, 2L+1) autocorrelation and its standard error, lag 0 in the centre; None before the
         noise is measured.
@@ -79,11 +79,11 @@ class MaskState:
 
 
 class MaskModel(QObject):
-    """A structural mask, the noise it follows from, and the ways to edit it. GUI thread only.
+    """A structural mask, the measured noise, and methods to edit the mask. For the GUI thread.
 
-    `changed` says that the mask, its history or `symmetric` is another; `measured` that the noise
-    is. While `symmetric`, what is done to a lag is done to its mirror image too. Edits that name
-    the same `stroke`, one after the other, are one step of the history.
+    `changed` is emitted if the mask, its history or `symmetric` changes, `measured` if the noise
+    does. If `symmetric`, edits of a lag apply to its mirror image too. Successive edits with the
+    same `stroke` are one step of the history.
     """
 
     changed = Signal()
@@ -106,15 +106,15 @@ class MaskModel(QObject):
         self.changed.emit()
 
     def set_noise(self, rho: Array, error: Array | None, mask: Array, full_half: int) -> None:
-        """Begin anew with a measurement and the automatic mask; the rest is as in `MaskState`.
+        """Set a new measurement and its automatic mask; parameters as in `MaskState`.
 
-        `full_half` is the side of a training patch less one.
+        `full_half` is the side of a training patch minus one.
         """
         shape = _split(check_mask(mask), full_half)
         self.state = MaskState(shape, shape, rho, error, full_half)
 
     def forget(self) -> None:
-        """Go back to the start: nothing is measured, and no neighbour is hidden."""
+        """Reset to the initial state: no measurement, and no hidden neighbours."""
         self.state = MaskState()
 
     @property
@@ -127,11 +127,11 @@ class MaskModel(QObject):
 
     @property
     def mask(self) -> Array:
-        """uint8, odd sides, centre 1, whole rows and columns written out."""
+        """The mask as an array: uint8, odd sides, centre 1, with whole rows and columns."""
         return self.written_out(self._state.full_half)
 
     def written_out(self, full_half: int) -> Array:
-        """As `mask`, with whole rows and columns that reach so far from the centre."""
+        """Return `mask` with whole rows and columns of this half-length."""
         length = 2 * full_half + 1
         lines = [np.ones((1, length), np.uint8)] * self._state.shape.row
         lines += [np.ones((length, 1), np.uint8)] * self._state.shape.column
@@ -145,7 +145,7 @@ class MaskModel(QObject):
 
     @property
     def core_half(self) -> int:
-        """How far the mask reaches, whole rows and columns apart."""
+        """The largest lag of the mask, apart from whole rows and columns."""
         return int(self._state.shape.half.max())
 
     @property
@@ -154,7 +154,7 @@ class MaskModel(QObject):
 
     @property
     def stroke(self) -> object:
-        """What the last edit named; None after any that stands for itself."""
+        """The stroke of the last edit, or None."""
         return self._stroke
 
     @property
@@ -184,7 +184,7 @@ class MaskModel(QObject):
         self._enter(Shape(self._state.shape.core, self._state.shape.row, on))
 
     def picture(self, half: Iterable[int]) -> Array:
-        """The mask as uint8 cells up to the lags `half` (y, x)."""
+        """Return the mask as uint8 cells up to the lags `half` (y, x)."""
         return self._state.shape.picture(half)
 
     def hides(self, lag: Lag) -> bool:
@@ -195,7 +195,7 @@ class MaskModel(QObject):
         self.paint([lag], not self.hides(lag))
 
     def paint(self, lags: Iterable[Lag], hidden: bool = True, stroke: object = None) -> None:
-        """Hide lags, or show them; those beyond `max_lag` are left out, lag 0 stays hidden."""
+        """Hide or show lags; lags beyond `max_lag` are ignored, and lag 0 stays hidden."""
         limit = self.max_lag
         cells = self.picture((limit, limit))
         at = [(y + limit, x + limit) for y, x in lags if max(abs(y), abs(x)) <= limit]
@@ -204,9 +204,9 @@ class MaskModel(QObject):
         self.change(cells, stroke)
 
     def change(self, cells: Array, stroke: object = None) -> None:
-        """Take over an edit that was made on a `picture`: any array of odd sides.
+        """Apply an edit made on a `picture` of the mask, an array with odd sides.
 
-        A whole row or column with a gap in it becomes the pixels that are left.
+        A whole row or column with a gap becomes separate pixels.
         """
         half = np.maximum(np.array(cells.shape) // 2, self._state.shape.half)
         before = self.picture(half).astype(bool)
@@ -223,26 +223,26 @@ class MaskModel(QObject):
         self._enter(_split(after, self._state.full_half, self._state.shape), stroke)
 
     def set_mask(self, mask: Array, stroke: object = None) -> None:
-        """Replace the mask, as from a file or a rule; `check_mask` says what is refused."""
+        """Replace the mask by one from a file or a rule; raises the errors of `check_mask`."""
         self._enter(_split(check_mask(mask), self._state.full_half), stroke)
 
     def reset(self) -> None:
-        """Go back to the automatic mask."""
+        """Restore the automatic mask."""
         self._enter(self._state.automatic)
 
     def clear(self) -> None:
-        """Hide nothing but the pixel itself."""
+        """Hide only the pixel itself."""
         self._enter(_SINGLE)
 
     def grow(self) -> None:
-        """Hide one more pixel on every side: of a line, at its ends."""
+        """Hide one more pixel on every side; extend a line at its ends."""
         core = self._state.shape.core
         wider = ndimage.binary_dilation(np.pad(core, 1), _neighbours(core))
         limit = np.minimum(np.array(wider.shape) // 2, self.max_lag)
         self._enter(self._with_core(centred(wider, limit)))
 
     def shrink(self) -> None:
-        """Hide one pixel less on every side: of a line, at its ends."""
+        """Hide one pixel fewer on every side; shorten a line at its ends."""
         core = self._state.shape.core
         inner = ndimage.binary_erosion(core, _neighbours(core))
         if inner.sum() <= 1:  # too thin to lose a border: its ends
@@ -270,9 +270,9 @@ class MaskModel(QObject):
             self._change(shape, (*now.undo, now.shape), tuple(rest))
 
     def step_to(self, cells: Array) -> bool:
-        """Undo or redo if that leads to the mask that looks like `cells`; else do nothing.
+        """Undo or redo if that results in the mask shown by `cells`, otherwise do nothing.
 
-        So a view that has a history of its own steps back and forth along with this one.
+        This keeps the history in step with that of a view, such as napari's.
         """
         half = np.array(cells.shape) // 2
         for step, history in ((self.undo, self._state.undo), (self.redo, self._state.redo)):
@@ -306,7 +306,7 @@ class MaskModel(QObject):
 
 
 def _split(cells: Array, full_half: int, old: Shape | None = None) -> Shape:
-    """Tell whole rows and columns from the rest; those that were so in `old` at any length."""
+    """Return the shape of a mask, detecting whole rows and columns; any length if in `old`."""
     least = (0 if old and old.column else full_half, 0 if old and old.row else full_half)
     core, row, column = split_lines(cells, least)
     if old:  # a line below a whole row or column comes back when that is taken away

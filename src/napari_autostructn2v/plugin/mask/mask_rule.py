@@ -1,4 +1,4 @@
-"""The rule that makes a mask from the measured noise: which one, and its parameters."""
+"""The choice of the rule that derives a mask from the measured noise, and its parameters."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _SKEW = 3  # of a slider over a wide range: finer towards its low end
 
 
 class MaskRule(QWidget):
-    """Shows the fields of `Structure` that choose and steer the rule; `edited` by the user alone.
+    """Controls for the fields of `Structure` about the rule; `edited` is emitted for user edits.
 
-    `options` are the last values that are allowed together.
+    `options` are the last valid combination of values.
     """
 
     edited = Signal()
@@ -90,7 +90,7 @@ class MaskRule(QWidget):
         return self._options
 
     def set_options(self, options: Structure) -> None:
-        """Show other values; tells no one."""
+        """Show other values, without emitting `edited`."""
         self._options = options
         values = options.model_dump()
         for path, editor in self._editors.items():
@@ -100,12 +100,12 @@ class MaskRule(QWidget):
         self._show_pages()
 
     def set_largest(self, lag: int) -> None:
-        """Let the slider of the largest lag end at what was measured."""
+        """Limit the slider of the largest lag to the measured lags."""
         self._largest = lag
         self._follow(("max_lag",))
 
     def editor(self, *path: str) -> Editor:
-        """The control of a field of `Structure`."""
+        """Return the control of a field of `Structure`."""
         return self._editors[path]
 
     def slider(self, *path: str) -> QSlider:
@@ -174,7 +174,7 @@ class MaskRule(QWidget):
         self._take()
 
     def _follow(self, path: tuple[str, ...]) -> None:
-        """Put the slider where its value is."""
+        """Move the slider to its value."""
         if path not in self._sliders:
             return
         slider, field = self._sliders[path]
@@ -196,7 +196,7 @@ class MaskRule(QWidget):
         return 0.001 if field.kind is float and field.bounds.low_is_open else low
 
     def _take(self) -> None:
-        """Read all controls; what is not allowed is explained, and the last values stay."""
+        """Read all controls; if the values are invalid, show why and keep the last ones."""
         values: dict[Any, Any] = {path: editor.value() for path, editor in self._editors.items()}
         data = self._options.model_dump()
         changed = nest(values)

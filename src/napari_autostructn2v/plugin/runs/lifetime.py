@@ -21,9 +21,9 @@ from napari_autostructn2v.plugin.runs.worker import Run
 _SETTLED_MS = 250  # floating or tabbing a panel hides it for a moment, and takes it out
 
 _busy: dict[Lifetime, QWidget] = {}
-"""Keeps a closed panel until its runs have ended."""
+"""Closed panels that are kept alive until their runs have ended."""
 _models: WeakKeyDictionary[Any, Trained] = WeakKeyDictionary()
-"""The last model of each viewer: closing the panel loses nothing."""
+"""The last model of each viewer, for panels opened later."""
 
 
 class Lifetime(QObject):

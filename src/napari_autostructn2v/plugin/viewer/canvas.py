@@ -1,4 +1,4 @@
-"""What the dock shows in the viewer: results, previews, the noise, comparisons; and its end."""
+"""Everything the dock adds to the viewer: results, previews, noise layers, comparisons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_autostructn2v.plugin.viewer.noise_layers import NoiseLayers
 
 
 class Canvas(QObject):
-    """Belongs to the GUI thread. What a run adds is ended by `finish`, all else by `close`."""
+    """For the GUI thread. Call `finish` at the end of a run and `close` at the end of the dock."""
 
     def __init__(self, viewer: Any, mask: MaskModel, parent: QObject) -> None:
         super().__init__(parent)
@@ -36,15 +36,15 @@ class Canvas(QObject):
 
     @property
     def is_filling(self) -> bool:
-        """Whether results are on their way."""
+        """Whether results are being computed."""
         return self._sink is not None
 
     def begin(self) -> None:
-        """Note what is there before a run."""
+        """Record the state before a run."""
         self._adds_noise = not self.noise.are_shown
 
     def sink(self, images: Sequence[LayerSnapshot], wanted: Collection[StageName]) -> LayerSink:
-        """Make the sink of the next run; it shows final results, and those of stages `wanted`."""
+        """Return the sink of the next run; it shows final results and those of stages `wanted`."""
         self._sink = LayerSink(self.viewer, images, wanted)
         self._sink.shown.connect(self.comparison.add)
         return self._sink
@@ -52,7 +52,7 @@ class Canvas(QObject):
     def watch(
         self, image: LayerSnapshot, region: Callable[[], Region]
     ) -> Callable[[], Place | None]:
-        """Follow a region of an image during the next run; gives what the run asks for it."""
+        """Preview a region during the next run; return the function that the run asks for it."""
         self._live = LiveView(self.viewer, image, region, self)
         return self._live.place
 
@@ -70,7 +70,7 @@ class Canvas(QObject):
         self.noise.show(image, {finding.channel: finding.noise.rho for finding in first})
 
     def take_away(self, *, keep_files: bool = False) -> None:
-        """Leave nothing of the present run; or nothing but what it has written to files."""
+        """Remove everything the current run has added, except files if these are to be kept."""
         if self._sink is not None:
             self._sink.remove_all(keep_files=keep_files)
         if self._live is not None:
@@ -79,13 +79,13 @@ class Canvas(QObject):
             self.noise.hide()
 
     def judge(self, report: Mapping[str, Any]) -> bool:
-        """Note what the present run says of its results; gives whether there are any."""
+        """Record the report of the current run for its results; return whether there are any."""
         results = [] if self._sink is None else self._sink.layers
         self.comparison.judge(results, report)
         return bool(results)
 
     def finish(self) -> list[Path]:
-        """Show the results a last time, of each image the final one; gives their files."""
+        """Refresh the results, show the final one of each image, and return their files."""
         shown = [] if self._sink is None else self._sink.close()
         if self._live is not None:
             self._live.close()
@@ -95,18 +95,18 @@ class Canvas(QObject):
         return [target.path for target in shown if target.path is not None]
 
     def close(self) -> None:
-        """Leave no key or callback with the viewer, and no layer of a run that is not over."""
+        """Remove keys and callbacks from the viewer, and layers of a run that hasn't ended."""
         self.take_away(keep_files=True)
         self.comparison.close()
         self.noise.leave()
         self.viewer.layers.events.removing.disconnect(self._on_removing)
 
     def _on_removing(self, event: Any = None) -> None:
-        """Have napari delete what a layer has on the GPU in the OpenGL context it was made in.
+        """Make the canvas's OpenGL context current, where napari deletes a layer's GPU objects.
 
-        napari (0.9.2 with vispy 0.17) deletes it in whichever context is current, which is Qt's
-        unless the canvas has just been drawn. After two removals with no drawing between them,
-        whoever made them, the next drawing ends the process.
+        napari (0.9.2 with vispy 0.17) deletes them in the current context, which is Qt's unless
+        the canvas has just been drawn. After two removals without drawing in between, the next
+        drawing crashes the process.
         """
         with suppress(AttributeError, RuntimeError):  # no window, or no longer
             self.viewer.window._qt_viewer.canvas.native.makeCurrent()

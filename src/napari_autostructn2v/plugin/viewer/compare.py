@@ -1,4 +1,4 @@
-"""Compares a result with its noisy image: hold a key, subtract, change their contrast together."""
+"""Comparison of a result with the noisy image: hold a key, residual, linked contrast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAMPLE = 256  # pixels a side, to find how wide a residual spreads
 
 
 class Revealed:
-    """One image made visible, and the images over it hidden, until `restore`."""
+    """Makes one image visible and hides the images above it, until `restore`."""
 
     def __init__(self, viewer: Any, layer: Image) -> None:
         self._viewer = viewer
@@ -41,17 +41,17 @@ class Revealed:
             other.visible = show
 
     def restore(self) -> None:
-        """Undo it, but for what was removed or changed by others meanwhile."""
+        """Undo it, except for layers removed or changed by others in the meantime."""
         for layer, shown in self._set.items():
             if layer in self._viewer.layers and layer.visible == shown:
                 layer.visible = not shown
 
 
 class Peek(QObject):
-    """While `KEY` is held, the noisy image is seen in place of everything computed from it.
+    """While `KEY` is held, shows the noisy image instead of everything computed from it.
 
-    The key works when the canvas has the keyboard; `show` is for a button that is held. It ends
-    by itself, with the signal `closed`, when the noisy image's layer is removed.
+    The key works if the canvas has the keyboard focus; `show` is for a button that is held. It
+    ends by itself, and emits `closed`, if the noisy image's layer is removed.
     """
 
     closed = Signal()
@@ -87,7 +87,7 @@ class Peek(QObject):
         self.closed.emit()
 
     def _below(self) -> Any:
-        """What the key did before, leaving out what has ended since."""
+        """Return what the key did before, ignoring comparisons that have ended since."""
         owner = getattr(self._key_before, "__self__", None)
         if isinstance(owner, Peek) and not owner._open:
             return owner._below()
@@ -107,18 +107,18 @@ class Peek(QObject):
 
 
 def link_contrast(layers: Sequence[Layer]) -> None:
-    """Have two or more layers change their contrast limits together.
+    """Link the contrast limits of two or more layers.
 
-    May be called again with a layer more. napari itself unlinks a layer that is removed.
+    Can be called again with an additional layer. napari unlinks layers that are removed.
     """
     link_layers(layers, _CONTRAST)
 
 
 def add_residual(viewer: Any, image: LayerSnapshot, result: Image) -> Image:
-    """Add the layer "<image> residual": what was taken away, noisy minus result, nothing copied.
+    """Add the layer "<image> residual", noisy minus result, without copying.
 
-    Its contrast is symmetric, three standard deviations to either side. Where the result kept
-    all of the signal it looks like noise alone.
+    Its contrast limits are plus and minus three standard deviations. If the result has kept all of
+    the signal, the residual looks like pure noise.
 
     Raises
     ------
@@ -127,8 +127,8 @@ def add_residual(viewer: Any, image: LayerSnapshot, result: Image) -> Image:
     """
     if result.multiscale:
         raise InputError(
-            f"{result.name!r} is too large for a residual of all of it; "
-            "zoom in, press Preview region and take the residual of that"
+            f"{result.name!r} is too large for a residual; "
+            "zoom in, press Preview region and use the residual of the preview"
         )
     if tuple(result.data.shape) != image.shape:
         raise InputError(
@@ -176,7 +176,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _overlap(viewer: Any, a: Layer, b: Layer) -> bool:
-    """Whether two layers overlap where the viewer has them; along the axes that both have."""
+    """Return whether two layers overlap in the viewer, along the axes that both have."""
     common = min(a.ndim, b.ndim)
     drawn = (layer.extent.world * world_scale(viewer, layer.units) for layer in (a, b))
     first, second = (ends[:, -common:] for ends in drawn)

@@ -1,4 +1,4 @@
-"""Remembers which result is of which image, and compares the two that are looked at."""
+"""Keeps track of which result belongs to which image, and compares the selected pair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_autostructn2v.plugin.viewer.curtain import Curtain
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A result and the image it is of, both in the viewer; `report` judges it, if anything does."""
+    """A result and its noisy image, both in the viewer, with the `report` on it, if any."""
 
     result: Image
     image: LayerSnapshot
@@ -27,10 +27,10 @@ class Pair:
 
 
 class Comparison(QObject):
-    """Compares the selected result, or else the newest. Belongs to the GUI thread.
+    """Compares the selected result, or else the newest. For the GUI thread.
 
-    `changed` says that `pair` or `curtain` is another. `close` must be called at the end: until
-    then the viewer holds a key for it.
+    `changed` is emitted if `pair` or `curtain` changes. `close` must be called at the end, to
+    release a key of the viewer.
     """
 
     changed = Signal()
@@ -57,7 +57,7 @@ class Comparison(QObject):
         return chosen[-1] if chosen else None
 
     def add(self, result: Image, image: LayerSnapshot) -> None:
-        """Take up a result that has just been added; its contrast is its image's from now on."""
+        """Register a new result, and link its contrast limits with those of its image."""
         source = image.layer()
         if source is None or source not in self._viewer.layers:
             return
@@ -67,24 +67,24 @@ class Comparison(QObject):
         self._update()
 
     def judge(self, results: Collection[Image], report: Mapping[str, Any]) -> None:
-        """Note what a run says of its results."""
+        """Record the report of a run for its results."""
         self._pairs = [
             replace(pair, report=report) if pair.result in results else pair for pair in self._pairs
         ]
         self.changed.emit()
 
     def hold(self, noisy: bool) -> None:
-        """Show the noisy image in place of the result, or the result again."""
+        """Show the noisy image instead of the result, or the result again."""
         if self._peek is not None:
             self._peek.show(noisy)
 
     def show_curtain(self, on: bool) -> None:
-        """Draw the curtain or take it away.
+        """Show or remove the curtain.
 
         Raises
         ------
         InputError
-            If there is nothing to compare, or not in the present view.
+            If there is nothing to compare, or if the current view can't show a curtain.
         """
         if self.curtain is not None:
             self.curtain.close()
@@ -96,7 +96,7 @@ class Comparison(QObject):
             self.changed.emit()
 
     def add_residual(self) -> None:
-        """Add what was taken away as a layer.
+        """Add a layer with the residual.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Comparison(QObject):
         add_residual(self._viewer, pair.image, pair.result)
 
     def rest(self) -> None:
-        """Let go of key and curtain while the panel is closed; `wake` takes the key up again."""
+        """Release key and curtain while the panel is closed; `wake` binds the key again."""
         self._awake = False
         if self.curtain is not None:
             self.curtain.close()
@@ -118,7 +118,7 @@ class Comparison(QObject):
         self._update()
 
     def close(self) -> None:
-        """Leave no key, callback or curtain behind, and tell no one."""
+        """Remove key, callbacks and curtain, without emitting signals."""
         self.blockSignals(True)
         for emitter, callback in self._ties:
             emitter.disconnect(callback)
@@ -142,7 +142,7 @@ class Comparison(QObject):
             self._update()
 
     def _update(self) -> None:
-        """Let the key show the noisy image of the present pair."""
+        """Bind the key to show the noisy image of the current pair."""
         pair = self.pair
         source = pair.source if pair and self._awake else None
         if source is not self._peeked:

@@ -1,6 +1,6 @@
-"""Draws a line across the image that can be dragged: the noisy image left of it, the result right.
+"""The curtain: a line that can be dragged, with the noisy image left of it and the result right.
 
-All of it through napari's public layers: its clipping planes do nothing to an image in 2-D.
+It uses a layer, since napari's clipping planes have no effect on images in 2-D.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ _LOOK = ("contrast_limits", "colormap", "gamma", "interpolation2d")
 class Curtain(QObject):
     """The noisy image left of a line, the result right of it; the line can be dragged.
 
-    What is left of the line is a layer of its own, cut from the noisy image's data without
-    copying it; its frame is the line. "Left" and "right" are along the image's axis that lies
-    horizontally, also where the layer is rotated. Hidden or covered, the result is shown
-    meanwhile. The curtain ends by itself when a layer is removed, or the view becomes 3-D or
-    a grid.
+    The part left of the line is a separate layer, cropped from the noisy image without copying;
+    its frame is the line. Left and right are along the horizontal axis of the image, even if the
+    layer is rotated. If the result was hidden or covered, it is shown during the comparison. The
+    curtain ends by itself if a layer is removed, or if the view becomes 3-D or a grid.
 
     Parameters
     ----------
     region
-        The part of the noisy image that the result is of, and where it lies; default: all of it.
+        The part of the noisy image that was denoised, with its position; default: all of it.
 
     Raises
     ------
     InputError
-        If the layers have no such line in the present view.
+        If the current view can't show a curtain for these layers.
     """
 
     closed = Signal()
@@ -77,7 +76,7 @@ class Curtain(QObject):
 
     @property
     def position(self) -> float:
-        """Where the line is: 0 is the left edge of the image, 1 the right one."""
+        """The position of the line: 0 at the left edge of the image, 1 at the right edge."""
         return self._position
 
     @position.setter
@@ -87,7 +86,7 @@ class Curtain(QObject):
             self._layer.data = self._cut()
 
     def close(self) -> None:
-        """Leave no layer, callback or changed property behind."""
+        """Remove layer and callbacks, and restore changed properties."""
         if not self._open:
             return
         self._open = False
@@ -111,9 +110,13 @@ class Curtain(QObject):
     def _check(self) -> None:
         viewer, source, result = self._viewer, self._source, self._result
         if viewer.dims.ndisplay != 2:
-            raise InputError("the curtain works in the 2-D view; switch to it below the layer list")
+            raise InputError(
+                "the curtain works only in 2-D; switch to the 2-D view below the layer list"
+            )
         if _grid(viewer).enabled:
-            raise InputError("the curtain needs both images in one place; switch the grid view off")
+            raise InputError(
+                "the curtain doesn't work in the grid view; switch it off below the layer list"
+            )
         shapes = [
             tuple(map(int, shape)) for shape in (self._levels()[0].shape, result.level_shapes[0])
         ]
@@ -124,7 +127,7 @@ class Curtain(QObject):
             )
         if _across(viewer, source) < 0:
             raise InputError(
-                f"{source.name!r} has no axis that lies horizontally in this view; "
+                f"{source.name!r} has no horizontal axis in this view; "
                 "change the order of the axes below the layer list"
             )
 
@@ -178,7 +181,7 @@ class Curtain(QObject):
         return max(1, round(self._position * length))
 
     def _turn(self) -> None:
-        """Cut anew: the axes have changed places, or the data have changed."""
+        """Crop the image again after its data or the order of axes have changed."""
         try:
             self._check()
         except InputError:
@@ -189,7 +192,7 @@ class Curtain(QObject):
 
     def _on_removed(self, event: Any) -> None:
         if event.value in (self._source, self._result, self._layer):
-            # The list is not to be changed by who hears of a change.
+            # The layer list must not be changed while it emits an event.
             QTimer.singleShot(0, self.close)
 
     def _drag(self, viewer: Any, event: Any) -> Generator[None]:
@@ -213,7 +216,7 @@ class Curtain(QObject):
             self._viewer.cursor.style = "pointing" if near else usual
 
     def _grips(self, position: Any) -> bool:
-        """Whether a point is close enough to the line; painting comes first."""
+        """Return whether a point is close to the line, unless the user is painting."""
         active = self._viewer.layers.selection.active
         if active is not None and active.mode != "pan_zoom":
             return False
@@ -228,7 +231,7 @@ class Curtain(QObject):
         return bool(off * length * zoom <= _GRIP)
 
     def _column(self, position: Any) -> float:
-        """Find how many columns of the image are left of a point where the viewer has it."""
+        """Return the number of image columns left of a point in viewer coordinates."""
         scale = world_scale(self._viewer, self._layer.units)
         own = np.asarray(position, float)[-len(scale) :] / scale
         return float(self._layer.world_to_data(own)[self._axis]) + 0.5
@@ -248,5 +251,5 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _across(viewer: Any, layer: Image) -> int:
-    """Find the axis of a layer's data that the viewer shows horizontally; negative if none."""
+    """Return the axis of a layer's data that is horizontal in the viewer; negative if none is."""
     return int(viewer.dims.displayed[-1] - (viewer.dims.ndim - layer.ndim))

@@ -1,4 +1,4 @@
-"""Follows the region in view while a run trains, and shows what the network makes of it."""
+"""Live preview: the region in view, denoised by the network in training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LOOK_MS = 500
 
 
 class LiveView(QObject):
-    """Of the first image of a run. Belongs to the GUI thread, but for `place`.
+    """The live preview of a run's first image. For the GUI thread, except `place`.
 
     Parameters
     ----------
     region
-        Gives what the user has chosen to look at; of a whole layer the part in view is shown.
+        Returns the region chosen by the user; for a whole layer, the part in view is shown.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class LiveView(QObject):
         self._timer.timeout.connect(self._look)
 
     def place(self) -> Place | None:
-        """What to show next; in any thread."""
+        """Return the place to show next; thread-safe."""
         return self._place
 
     def set(self, on: bool, split: bool) -> None:
@@ -60,7 +60,7 @@ class LiveView(QObject):
             self._shown.show_event(event)
 
     def close(self) -> None:
-        """Take the preview away."""
+        """Remove the preview."""
         self._timer.stop()
         self._place = None
         if self._shown is not None:

@@ -1,4 +1,4 @@
-"""The layers beside an image that show its noise and its mask, at a size that can be read."""
+"""Layers beside an image that show the correlation of its noise and the mask, enlarged."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _CORRELATION = Colormap([NEGATIVE, ZERO, POSITIVE], name="noise correlation")
 
 
 class NoiseLayers(QObject):
-    """Shows the noise of an image beside it, and `mask` as a layer that can be painted on.
+    """Shows the noise beside an image, and `mask` as a layer to paint on. For the GUI thread.
 
-    Belongs to the GUI thread. An image that is shown again gets the same layers again. They come
-    one in each turn of the event loop: napari takes a tenth of a second or more to add a layer.
+    If an image is shown again, its layers are reused. Layers are added one per turn of the event
+    loop, since napari needs at least a tenth of a second for each.
     """
 
     def __init__(self, viewer: Any, mask: MaskModel, parent: QObject | None = None) -> None:
@@ -59,11 +59,11 @@ class NoiseLayers(QObject):
 
     @property
     def are_shown(self) -> bool:
-        """Whether they are there, or on their way."""
+        """Whether the layers are shown or about to be."""
         return bool(self._waiting) or (self._panels is not None and self._panels.are_shown)
 
     def show(self, image: LayerSnapshot, rho: Mapping[int, Array]) -> None:
-        """Show the correlation of each channel, and the mask as it is."""
+        """Show the correlation of each channel, and the mask."""
         layer = image.layer()
         if layer is None or self._mask.rho is None:
             return
@@ -92,13 +92,13 @@ class NoiseLayers(QObject):
         self._link = MaskLayerLink(self._mask, shown, self._viewer, panels.plane)
 
     def hide(self) -> None:
-        """Take the layers away."""
+        """Remove the layers."""
         self._release()
         if self._panels is not None:
             self._panels.remove()
 
     def leave(self) -> None:
-        """Leave the layers to the user; the mask does not follow them any longer."""
+        """Leave the layers in the viewer, no longer synchronised with the mask."""
         self._release()
         self._panels = None
 
@@ -111,9 +111,9 @@ class NoiseLayers(QObject):
 
 
 class NoisePanels:
-    """The layers beside an image that show its noise and its mask. Belongs to the GUI thread.
+    """The layers of one image that show its noise and the mask. For the GUI thread.
 
-    What is shown again takes the place of what was; a layer that the user has deleted comes back.
+    Showing again updates the existing layers, and adds those that the user has deleted.
     """
 
     def __init__(self, viewer: Any, image: LayerSnapshot) -> None:
@@ -123,7 +123,7 @@ class NoisePanels:
 
     @property
     def plane(self) -> tuple[int, int]:
-        """Which axes of a panel's data are Y and X."""
+        """The axes of a panel's data that are Y and X."""
         iy, ix = self._image.axes.index("Y"), self._image.axes.index("X")
         return iy - min(iy, ix), ix - min(iy, ix)
 
@@ -144,7 +144,7 @@ class NoisePanels:
     def show_mask(self, mask: Array, rho: Array, channel: int | None = None) -> Labels:
         """Show the mask below the autocorrelation, cell by cell on the same lags.
 
-        A line longer than what was measured, as a whole row is, runs from edge to edge.
+        A line longer than the measured lags, such as a whole row, extends from edge to edge.
         """
         measured = rho.shape[0] // 2
         core, *_ = split_lines(mask, (measured, measured))
@@ -161,7 +161,7 @@ class NoisePanels:
     def _show(
         self, kind: str, channel: int | None, layer_type: type[Layer], values: Array, **look: Any
     ) -> Any:
-        """Add a panel, or change the one that is there; gives its layer."""
+        """Add or update a panel and return its layer."""
         row = 0 if kind == "autocorrelation" else 1
         data, placement = place_panel(values, self._image, row, channel or 0)
         key = (kind, channel)
@@ -187,11 +187,11 @@ class NoisePanels:
 def place_panel(
     values: Array, image: LayerSnapshot, row: int, column: int
 ) -> tuple[Array, dict[str, Any]]:
-    """Put a grid of lags to the right of an image, at a size that can be read.
+    """Place a grid of lags to the right of an image, enlarged.
 
-    Returns the panel's data and the keywords that place its layer. The layer has the image's
-    trailing axes, from the first of Y and X on, with their units and labels: napari leaves out
-    units altogether when one layer has none.
+    Returns the panel's data and the keywords for its layer. The layer has the image's trailing
+    axes, from the first of Y and X on, with their units and labels, as napari shows no units at
+    all if one layer has none.
     """
     iy, ix = image.axes.index("Y"), image.axes.index("X")
     first = min(iy, ix)
@@ -219,10 +219,10 @@ def place_panel(
 
 
 def view_is_fitted(viewer: Any) -> bool:
-    """Whether the camera is as napari has set it, to show all layers whole; else leave it be.
+    """Return whether the camera still fitted all layers; if so, fit it again.
 
-    Known by its centre, which a user who zooms or moves the view hardly leaves where it was. Its
-    zoom is of the canvas as large as it was then: a panel opened beside it makes it smaller.
+    This is tested by its centre, which changes if the user zooms or moves the view, and roughly
+    by its zoom, which also changes with the canvas size if a panel is opened.
     """
     camera = getattr(viewer, "scene", viewer).camera  # `viewer.camera` before napari 0.9
     center, zoom = camera.center, camera.zoom

@@ -1,4 +1,4 @@
-"""Shows a region of the image as the network denoises it by now, over the image itself."""
+"""The preview layer: a region denoised by the network in training, above the image."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MOST = 512  # pixels a side: what a network denoises every couple of seconds
 
 
 class LivePreview(QObject):
-    """The layer "<image> preview". Belongs to the GUI thread.
+    """The layer "<image> preview". For the GUI thread.
 
     With `split`, the region is noisy above its diagonal and denoised below it; the noisy half is
-    read in a thread. A layer that the user deletes stays away until the region is another one.
+    read in a thread. If the user deletes the layer, it returns only with another region.
     """
 
     def __init__(self, viewer: Any, image: LayerSnapshot, split: bool = False) -> None:
@@ -60,7 +60,7 @@ class LivePreview(QObject):
         self._draw()
 
     def show_event(self, event: Preview) -> None:
-        """Show the newest; the region may have changed."""
+        """Show a new preview; its region may have changed."""
         if event.place != self._place:
             self._place = event.place
             self._drop()
@@ -69,7 +69,7 @@ class LivePreview(QObject):
         self._draw()
 
     def close(self) -> None:
-        """End with the run, and take the layer away."""
+        """End the preview and remove the layer."""
         self._reading.cancel()
         self._drop()
         self._layer = self._place = self._denoised = self._noisy = None
@@ -80,7 +80,7 @@ class LivePreview(QObject):
         self._layer = None
 
     def _ask(self) -> None:
-        """Have the noisy half read, unless it is there or nobody wants it."""
+        """Read the noisy half in a thread, unless it is known or not needed."""
         if self._split and self._place and (self._noisy is None or self._noisy[0] != self._place):
             self._reading.request(self._place)
 
@@ -125,15 +125,15 @@ class LivePreview(QObject):
 def preview_place(
     viewer: Any, image: LayerSnapshot, shapes: Any | None = None, number: int = 0
 ) -> Place:
-    """Choose a region of the plane in view: the current view, or what encloses some shapes.
+    """Return a region of the current plane: the current view, or the bounding box of shapes.
 
-    Of a Shapes layer, the selected shapes count, or else all of them. The region is cut to the
-    image, and to `MOST` pixels a side about its middle. `number` is the image's among the run's.
+    Of a Shapes layer, the selected shapes are used, or else all of them. The region is clipped to
+    the image, and to the central `MOST` pixels per side. `number` is the image's index in the run.
 
     Raises
     ------
     InputError
-        If nothing of the image would be left.
+        If the region would be empty.
     """
     here = to_pixels(viewer, image, np.array([viewer.dims.point], float))[0]
     if shapes is None:
@@ -142,7 +142,7 @@ def preview_place(
     else:
         boxes = np.stack(shape_boxes(viewer, shapes, image))
         box = np.stack([boxes[..., 0].min(0), boxes[..., 1].max(0)], axis=1)
-        outside = f"the shapes of {shapes.name!r} lie outside {image.name!r}; draw them onto it"
+        outside = f"the shapes of {shapes.name!r} are outside {image.name!r}; draw them on it"
     height, width = (image.shape[image.axes.index(axis)] for axis in "YX")
     region = (cut(box[0], height, MOST), cut(box[1], width, MOST))
     if any(start == stop for start, stop in region):
@@ -151,7 +151,7 @@ def preview_place(
 
 
 def plane_at(point: Floats, axes: str, shape: tuple[int, ...]) -> int:
-    """Number the plane nearest to a point in pixels, as the engine's `Source` does."""
+    """Return the number, as in the engine's `Source`, of the plane nearest to a point in pixels."""
     outer = [i for i, axis in enumerate(axes) if axis not in "YX"]
     lengths = [shape[i] for i in outer]
     near = [int(np.clip(round(point[i]), 0, shape[i] - 1)) for i in outer]
@@ -159,7 +159,7 @@ def plane_at(point: Floats, axes: str, shape: tuple[int, ...]) -> int:
 
 
 def first_pixel(place: Place, axes: str, shape: tuple[int, ...]) -> list[int]:
-    """Find where a place begins along each axis of the image."""
+    """Return the start of a place along each axis of the image."""
     outer = [i for i, axis in enumerate(axes) if axis not in "YX"]
     first = [0] * len(axes)
     for i, index in zip(
@@ -173,13 +173,13 @@ def first_pixel(place: Place, axes: str, shape: tuple[int, ...]) -> list[int]:
 
 
 def spread(block: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
-    """Give a (Y, X) block the axes of its image, each of the others of length 1."""
+    """Reshape a (Y, X) block to the axes of its image, with length 1 along the others."""
     block = block if axes.index("Y") < axes.index("X") else block.T
     return np.expand_dims(block, [i for i, axis in enumerate(axes) if axis not in "YX"])
 
 
 def halves(noisy: npt.NDArray[Any], denoised: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Put the upper left half of one image and the lower right half of another together."""
+    """Combine the upper left half of one image with the lower right half of another."""
     height, width = noisy.shape
     rows, columns = np.ogrid[:height, :width]
     upper = (rows + 0.5) / height + (columns + 0.5) / width < 1

@@ -1,1 +1,1 @@
-"""Small Qt widgets that know nothing of denoising."""
+"""Small Qt widgets, independent of denoising."""

@@ -1,4 +1,4 @@
-"""Shows how the loss falls while training, as often as the window can afford to draw it."""
+"""The loss curves during training, redrawn at a limited rate."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _INTERVAL = 0.5  # seconds; each redraws the window, so in one go with the progress panel
 _HEIGHT = 150
 _TOOLTIP = (
-    "How far the network is off when it predicts hidden pixels; lower is better.\n"
-    "Line: on what it trains with. Dots: on pixels kept aside (validation).\n"
-    "If the dots rise while the line falls, training has gone on for too long.\n"
-    "The validation loss can't choose between masks or stages: with another mask, other pixels "
-    "are hidden. Compare the results and their quality figures instead."
+    "Error of the network in predicting hidden pixels; lower is better.\n"
+    "Line: training data. Dots: held-out data (validation).\n"
+    "If the dots rise while the line falls, the network is overfitting: train for less time.\n"
+    "Don't compare masks or stages by the validation loss: with another mask, other pixels "
+    "are hidden. Compare the results and their quality instead."
 )
 
 
 class LossCurves(QWidget):
     """Training and validation loss of all stages, one after the other.
 
-    Feed it `Progress` events on the GUI thread, as many as come: it redraws twice a second, and
-    only where it can be seen. The first drawing imports pyqtgraph, unless the run's thread has.
+    Pass it all `Progress` events on the GUI thread: it redraws at most twice a second, and only if
+    it is visible. The first drawing imports pyqtgraph, unless the run's thread has.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Calls a function in a thread once its argument holds still, so that a slider can be dragged."""
+"""Calls a function in a thread once its argument stops changing, for sliders."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _REST_MS = 50
 
 
 class Debounced(QObject):
-    """One call at a time, for the last argument that was asked for, after a moment's rest.
+    """Makes one call at a time, with the last requested argument, after a short delay.
 
-    Even in a thread a call holds up the window: numpy keeps the interpreter while it indexes.
-    `done` carries a result and `failed` an exception, to the thread this object lives in.
+    Even in a thread, a call can block the window, since numpy holds the GIL while indexing. `done`
+    carries the result and `failed` an exception, to the thread of this object.
     """
 
     done = Signal(object)
@@ -46,7 +46,7 @@ class Debounced(QObject):
         self._rest.start()
 
     def cancel(self) -> None:
-        """Deliver nothing of what was asked so far."""
+        """Cancel all requests so far."""
         self._rest.stop()
         self._waiting, self._answer = _NOTHING, None
 
@@ -71,7 +71,7 @@ class Debounced(QObject):
 
 
 class _Answer(QObject):
-    """Outlives whoever asked, so that the thread never emits from what Qt has deleted."""
+    """Emits the signals; outlives the requesting object, which Qt may delete during a call."""
 
     ready = Signal(object, object, object)
 

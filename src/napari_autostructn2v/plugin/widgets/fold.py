@@ -1,4 +1,4 @@
-"""A part of the dock under a title that opens and closes."""
+"""A section of the dock that opens and closes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, Q
 
 
 class Fold(QWidget):
-    """`body` under a button; a `part` of a larger fold has a title of less weight."""
+    """Shows or hides `body` below a button; a `part` of a larger fold has a lighter title."""
 
     def __init__(
         self, title: str, body: QWidget, tip: str, *, expanded: bool = True, part: bool = False
@@ -52,7 +52,7 @@ class Fold(QWidget):
             self._laid_out.start()
 
     def scroll_here(self) -> None:
-        """Show the body too, or as much of it as there is room for below the title."""
+        """Scroll to show the body as well, as far as it fits below the title."""
         area: QWidget | None = self
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parentWidget()

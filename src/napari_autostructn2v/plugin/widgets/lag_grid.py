@@ -1,6 +1,6 @@
-"""Grids of lags, lag 0 in the centre: how they are cut, and the colours they are drawn in.
+"""Grids of lags with lag 0 in the centre: cropping and colours.
 
-The clickable grid in the dock and the panels beside the image show the same thing alike.
+Shared by the clickable grid in the dock and the layers beside the image, so that they look alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_REACH = 5
 
 
 def centred(lags: Array, radius: int | Sequence[int], fill: float = 0) -> Array:
-    """Cut a grid of odd sides to the lags up to `radius`, or pad it up to there."""
+    """Crop or pad a grid with odd sides to the lags up to `radius`."""
     radii = np.broadcast_to(radius, lags.ndim)
     for axis, (side, limit) in enumerate(zip(lags.shape, radii, strict=True)):
         if (excess := side // 2 - limit) > 0:
@@ -32,16 +32,16 @@ def centred(lags: Array, radius: int | Sequence[int], fill: float = 0) -> Array:
 
 
 def trimmed(cells: Array) -> Array:
-    """Cut the empty border off a mask, alike on opposite sides; something must be set."""
+    """Crop the empty border of a mask symmetrically; at least one pixel must be set."""
     half = np.array(cells.shape)[:, None] // 2
     return centred(cells, np.abs(np.nonzero(cells) - half).max(1))
 
 
 def split_lines(mask: Array, least: tuple[int, int]) -> tuple[Array, bool, bool]:
-    """Take the whole row and column out of a mask; gives the rest, and whether there was each.
+    """Remove the whole row and column from a mask; return the rest and whether each was there.
 
-    A row or column through the centre is whole if it has no gap and its half-length reaches
-    `least` (that of the column, that of the row: in the order of the axes).
+    A row or column through the centre is whole if it has no gap and its half-length is at least
+    `least` (of the column, of the row: in the order of the axes).
     """
     y, x = (side // 2 for side in mask.shape)
     column = bool(y >= least[0] and mask[:, x].all())
@@ -54,9 +54,9 @@ def split_lines(mask: Array, least: tuple[int, int]) -> tuple[Array, bool, bool]
 
 
 def reach(rho: Array, error: Array | None = None) -> int:
-    """Find how far the correlation reaches, plus a margin: the lags worth looking at.
+    """Return the largest lag to show: the reach of the correlation plus a margin.
 
-    With its standard error given, what may be chance does not count.
+    If its standard error is given, insignificant correlation is ignored.
     """
     centre = np.array(rho.shape)[:, None] // 2
     least = _VISIBLE if error is None else np.maximum(_VISIBLE, _SIGNIFICANT * error)
@@ -65,14 +65,14 @@ def reach(rho: Array, error: Array | None = None) -> int:
 
 
 def highest_off_centre(rho: Array) -> float:
-    """Find the largest correlation with another pixel; at least what counts as visible."""
+    """Return the largest correlation with another pixel, or at least the visible minimum."""
     lags = np.abs(rho)
     lags[tuple(side // 2 for side in lags.shape)] = 0
     return max(float(np.nanmax(lags)), _VISIBLE)
 
 
 def coloured(rho: Array, limit: float) -> Array:
-    """Paint correlations from -limit to limit: uint8 (..., RGBA), transparent where NaN."""
+    """Return colours of correlations from -limit to limit: uint8 (..., RGBA), NaN transparent."""
     pixels = np.full((*rho.shape, 4), 255, np.uint8)
     for i in range(3):
         pixels[..., i] = np.interp(np.nan_to_num(rho), (-limit, 0, limit), _RGB[:, i])
@@ -81,7 +81,7 @@ def coloured(rho: Array, limit: float) -> Array:
 
 
 def outline(cells: Array) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Give the edges between cells that are set and cells that are not, as corners (y, x)."""
+    """Return the edges between set and unset cells, as corners (y, x)."""
     padded = np.pad(cells != 0, 1)
     for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]):
         yield (y, x), (y, x + 1)

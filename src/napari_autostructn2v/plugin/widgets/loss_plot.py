@@ -1,6 +1,6 @@
-"""The plot of the losses, in pyqtgraph: drag to zoom, right-click to export.
+"""The plot of the losses, with pyqtgraph: drag to zoom, right-click to export.
 
-Importing pyqtgraph takes a while, so this module is imported in the thread of the first run.
+Importing pyqtgraph is slow, so this module is imported in the thread of the first run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _LIGHT = ("#1f6fd0", "#a84e00")
 
 
 class LossAxis(pyqtgraph.AxisItem):
-    """A logarithmic axis with as many labels as a low plot has room for, wherever it is zoomed."""
+    """A logarithmic axis with as many labels as fit a low plot, at any zoom."""
 
     def logTickValues(
         self, low: float, high: float, size: float, _ticks: Any
     ) -> list[tuple[None, list[float]]]:
-        """Give ticks at powers of ten; at 1, 2, 5; or at equal steps, the narrower the range is."""
+        """Return ticks at powers of ten, at 1, 2, 5 or at equal steps, depending on the range."""
         if high - low < _NARROW:
             ends = 10**low, 10**high
             step = self.tickSpacing(*ends, size)[0][0]
@@ -47,7 +47,7 @@ class LossAxis(pyqtgraph.AxisItem):
 
 
 class LossPlot(pyqtgraph.PlotWidget):
-    """Stretches of training one after the other, each with its title, its line and its dots."""
+    """Stretches of training one after the other, each with a title, a line and dots."""
 
     def __init__(self) -> None:
         super().__init__(axisItems={"left": LossAxis("left")})
@@ -59,13 +59,13 @@ class LossPlot(pyqtgraph.PlotWidget):
         self._items: list[tuple[Any, Any, Any]] = []
 
     def reset(self) -> None:
-        """Take everything away; the next run is shown whole."""
+        """Clear the plot; the next run is shown completely."""
         self.plotItem.clear()
         self.plotItem.enableAutoRange()
         self._items.clear()
 
     def draw(self, stretches: Sequence[Stretch], palette: QPalette) -> None:
-        """Show what was added to the last stretch, or to several new ones."""
+        """Show points added to the last stretch or to new ones."""
         known = max(len(self._items) - 1, 0)
         for stretch in stretches[len(self._items) :]:
             self._items.append(self._add(stretch))
@@ -78,7 +78,7 @@ class LossPlot(pyqtgraph.PlotWidget):
             dots.setData(*stretch.validation.arrays())
 
     def recolour(self, palette: QPalette) -> None:
-        """Follow the theme."""
+        """Adapt colours to the theme."""
         ground, text = palette.window().color(), palette.windowText().color()
         line, dots = _DARK if ground.lightnessF() < 0.5 else _LIGHT
         self.setBackground(ground)

@@ -1,4 +1,4 @@
-"""Losses by step, bounded in memory however long a training is."""
+"""Losses by step, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_POINTS = 2000
 
 
 class Series:
-    """Steps and losses in order; neighbours are merged when there are `MOST_POINTS` of them."""
+    """Steps and losses in order; neighbours are merged once there are `MOST_POINTS` points."""
 
     def __init__(self) -> None:
         self._steps, self._losses = array("d"), array("d")
@@ -28,7 +28,7 @@ class Series:
         return len(self._steps)
 
     def add(self, step: float, loss: float) -> None:
-        """Add a point; a loss that has no logarithm is left out."""
+        """Add a point; losses without a logarithm are skipped."""
         if not (math.isfinite(loss) and loss > 0):
             return
         self._steps.append(step)
@@ -37,7 +37,7 @@ class Series:
             self._steps, self._losses = _halved(self._steps), _halved(self._losses)
 
     def arrays(self) -> tuple[Floats, Floats]:
-        """Give the steps and the losses."""
+        """Return the steps and the losses."""
         return np.array(self._steps), np.array(self._losses)
 
 
@@ -48,7 +48,7 @@ def _halved(values: array[float]) -> array[float]:
 
 @dataclass
 class Stretch:
-    """The training of one network in one stage; the next one begins where it ends."""
+    """The training of one network in one stage, with steps `first` to `last` of the run."""
 
     stage: StageName
     channel: int | None

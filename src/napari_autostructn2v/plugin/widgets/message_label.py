@@ -1,4 +1,4 @@
-"""A line of text under a control that takes no room while there is nothing to say."""
+"""A text label below a control that takes no space while it is empty."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def always() -> bool:
 
 
 class MessageLabel(QLabel):
-    """Wraps, can be copied, and never widens its panel.
+    """A message that wraps, can be copied and never widens its panel.
 
-    What is said comes with the condition that it holds on; `recheck` takes away what does not.
+    Each message has a condition; `recheck` removes messages whose condition is no longer true.
     """
 
     def __init__(self, name: str = "note") -> None:
@@ -35,17 +35,17 @@ class MessageLabel(QLabel):
         self.hide()
 
     def say(self, text: str, holds: Holds = always) -> None:
-        """Say this alone."""
+        """Show only this message."""
         self._show([(text, holds)])
 
     def add(self, text: str, holds: Holds = always) -> None:
-        """Say this too."""
+        """Show this message as well."""
         self._show([*self._lines, (text, holds)])
 
     def attempt(self, action: Callable[[], T]) -> T | None:
-        """Do what may be refused; the refusal is said for as long as it would be the same.
+        """Return the result of an action, or show its InputError while it would be the same.
 
-        The action is done anew to find out, and should change nothing.
+        The action is repeated to find out, so it should have no side effects.
         """
         try:
             result = action()
@@ -57,7 +57,7 @@ class MessageLabel(QLabel):
         return result
 
     def attempt_once(self, action: Callable[[], object], looked_at: Callable[[], object]) -> None:
-        """Do what changes something; a refusal is said until `looked_at` gives another value."""
+        """Run an action once; show its InputError until `looked_at` returns another value."""
         self.say("")
         try:
             action()
@@ -66,7 +66,7 @@ class MessageLabel(QLabel):
             self.say(sentence(error), lambda: looked_at() == before)
 
     def recheck(self) -> None:
-        """Say no more what no longer holds."""
+        """Remove messages whose condition is no longer true."""
         held = [(text, holds) for text, holds in self._lines if holds()]
         if len(held) < len(self._lines):
             self._show(held)
@@ -86,6 +86,6 @@ def _refusal(action: Callable[[], object]) -> str:
 
 
 def sentence(text: object) -> str:
-    """Write an error's message as a sentence."""
+    """Return an error's message as a sentence."""
     words = str(text).rstrip(".")
     return f"{words[:1].upper()}{words[1:]}."

@@ -1,4 +1,4 @@
-"""Widgets that must not take the mouse wheel from the panel around them."""
+"""Controls that leave the mouse wheel to the scrolling panel around them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class _NoWheel(QObject):
 
 
 def leave_wheel(widget: QWidget) -> None:
-    """Leave the wheel to the scroll area: nothing must change under a passing pointer."""
+    """Leave the wheel to the scroll area, so that scrolling changes no value."""
     widget.installEventFilter(_NoWheel(widget))
 
 
 def tame(box: QWidget) -> None:
-    """Make a combo or spin box fit for a scrolling panel: narrow, and deaf to the wheel."""
+    """Prepare a combo or spin box for a scrolling panel: narrow, and ignoring the wheel."""
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     leave_wheel(box)
     box.setMinimumWidth(NARROW)
