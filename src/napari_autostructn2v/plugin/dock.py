@@ -107,7 +107,7 @@ class DenoiseDock(QWidget):
     def is_running(self) -> bool:
         return self.session.is_running
 
-    # What the user does
+    # User actions
 
     def _on_input(self) -> None:
         """Update after a change in the input panel."""
@@ -226,7 +226,7 @@ class DenoiseDock(QWidget):
             self.session.forget_noise()
         self._update()
 
-    # What a run tells
+    # Events of a run
 
     def _follow(self, run: Run, *, trains: bool = False) -> None:
         """Begin a run that denoises, and show its progress."""
@@ -293,7 +293,7 @@ class DenoiseDock(QWidget):
             self.panels.train.reset()
             self._account = always
 
-    # How it lives
+    # Lifetime
 
     def _recall(self) -> None:
         """Restore the saved settings."""

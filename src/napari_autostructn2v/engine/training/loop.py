@@ -188,7 +188,7 @@ def _learn(
     loss = task.loss(*task.draw(task.pool, task.stage.batch_size, generator))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    if task.normalises:  # of constant patches: each layer back is 300 times steeper
+    if task.normalises:  # constant patches: gradients grow 300-fold with each layer
         for parameter in task.network.parameters():
             if parameter.grad is not None:
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)

@@ -22,7 +22,7 @@ from napari_autostructn2v.plugin.layers.ondemand import Window
 from napari_autostructn2v.plugin.layers.reading import LayerSnapshot
 
 Region: TypeAlias = Any
-"""The "whole" layer, what is in "view", or a Shapes layer."""
+"""The "whole" layer, the current "view", or a Shapes layer."""
 
 
 def parts(

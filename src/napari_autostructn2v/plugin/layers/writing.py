@@ -91,7 +91,7 @@ class LayerSink(QObject):
 
     @property
     def layers(self) -> list[Any]:
-        """The layers of the results so far."""
+        """The layers of the results that exist so far."""
         return [target.layer for target in self._targets]
 
     def cut_short(self, stage: StageName) -> None:
@@ -116,7 +116,7 @@ class LayerSink(QObject):
             self._show_anew(target)
             target.layer.refresh()
             target.layer.visible = target is best
-            if selection.active is target.layer:  # what is shown is what is compared
+            if selection.active is target.layer:  # compare the result that is shown
                 selection.active = best.layer
         self._targets.clear()
         return shown

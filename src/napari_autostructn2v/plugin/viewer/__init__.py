@@ -1,1 +1,1 @@
-"""What is shown in the viewer, and how results are compared."""
+"""Layers added to the viewer, and the comparison of results."""

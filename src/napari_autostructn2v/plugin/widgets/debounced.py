@@ -86,7 +86,7 @@ class _Call(QRunnable):
         error: Exception | None = None
         try:
             result = self._function(self._argument)
-        except Exception as raised:  # noqa: BLE001 - told to whoever asked
+        except Exception as raised:  # noqa: BLE001 - emitted as `failed`
             error = raised
         try:
             self._answer.ready.emit(self._answer, result, error)
