@@ -26,3 +26,11 @@ def test_no_import_circle():
     ]
     assert len(graph.modules) > 100
     assert not circles
+
+
+def test_files_are_short():
+    files = list((ROOT / "src").rglob("*.py"))
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in files
+    }
+    assert not {name: length for name, length in lengths.items() if length > 350}

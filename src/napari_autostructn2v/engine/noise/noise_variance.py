@@ -32,11 +32,6 @@ class Variance:
     def scaled(self, factor: float) -> Variance:
         return Variance(float(self.read * factor), float(self.gain * factor), self.signal)
 
-    @property
-    def is_photons(self) -> bool:
-        """Whether the variance grows with the signal, as with photon noise."""
-        return self.gain > 0
-
 
 def fine_variances(tiles: Array, valid: Array) -> Array:
     """Return the mean square of each tile's differences, which smooth structure hardly affects.
