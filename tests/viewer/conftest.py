@@ -1,4 +1,4 @@
-"""A real napari window and fake runs, so that the rooms are tested without training."""
+"""Docks on napari's viewer, and fake runs, so that the plugin is tested without training."""
 
 import gc
 import threading
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QThreadPool
 
 from napari_autostructn2v.engine.config import Config
@@ -191,15 +192,37 @@ def fake_engine():
 
 
 @pytest.fixture
-def open_dock(make_napari_viewer, qtbot):
+def open_viewer(request):
+    """Give napari's viewer without its window, unless the test is about the window or its canvas.
+
+    A window takes seconds to open, fill and close.
+    """
+    models = []
+
+    def open_(window=False, show=False):
+        if window or show:
+            return request.getfixturevalue("make_napari_viewer")(show=show)
+        models.append(ViewerModel())
+        return models[-1]
+
+    yield open_
+    for viewer in models:
+        viewer.layers.clear()
+
+
+@pytest.fixture
+def open_dock(open_viewer, qtbot):
     """Open a viewer with an image layer and a dock on it; wait for its thread at the end."""
 
-    def open_(engine=None, data=None, show=False, **layer):
-        viewer = make_napari_viewer(show=show)
+    def open_(engine=None, data=None, window=False, show=False, **layer):
+        viewer = open_viewer(window, show)
         if data is not None:
             viewer.add_image(data, **{"name": "cells", **layer})
         dock = DenoiseDock(viewer, engine or FakeEngine())
-        viewer.window.add_dock_widget(dock, name="Denoise")
+        if window or show:
+            viewer.window.add_dock_widget(dock, name="Denoise")
+        else:
+            qtbot.addWidget(dock)
         return viewer, dock
 
     yield open_

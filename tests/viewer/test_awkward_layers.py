@@ -17,7 +17,7 @@ SMALL = Config.parse({"budget": "4steps", "stage1": STAGE, "stage2": STAGE, "dev
 @pytest.fixture
 def open_small(open_dock):
     def open_(data, **layer):
-        viewer, dock = open_dock(jobs.engine, data, **layer)
+        viewer, dock = open_dock(jobs.engine, data, window=True, **layer)
         dock.panels.form.set_config(SMALL)
         dock.panels.inputs.set_budget(SMALL.budget)
         return viewer, dock

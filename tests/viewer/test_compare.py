@@ -34,11 +34,11 @@ FLAT = {
 
 
 @pytest.fixture
-def pair(make_napari_viewer):
+def pair(open_viewer):
     """Open a viewer with a noisy image and its result; flat or (t, y, x)."""
 
     def open_(show=False, noisy=NOISY[0], clean=CLEAN[0], **where):
-        viewer = make_napari_viewer(show=show)
+        viewer = open_viewer(show=show)
         where = where or FLAT
         source = viewer.add_image(noisy, name="cells", colormap="magma", **where)
         result = viewer.add_image(clean, name="cells Stage 2", **where)

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers.utils import _link_layers
 from qtpy.QtCore import QPointF, Qt
 from qtpy.QtTest import QTest
@@ -329,7 +330,7 @@ def test_a_model_is_applied_to_another_layer(open_dock, denoise, fake_engine, wa
 
 
 def test_a_model_outlives_its_panel(open_dock, denoise, fake_engine, qtbot):
-    viewer, dock = open_dock(data=PIXELS)
+    viewer, dock = open_dock(data=PIXELS, window=True)
     denoise(dock)
     learned = dock.session.trained.model
     with qtbot.waitSignal(dock.destroyed):
@@ -452,7 +453,7 @@ def test_the_run_is_copied_as_a_script_and_as_a_command(open_dock, denoise):
     )
 
 
-def test_what_was_chosen_is_remembered(open_dock, denoise, remembered, make_napari_viewer):
+def test_what_was_chosen_is_remembered(open_dock, denoise, remembered):
     _viewer, dock = open_dock(data=PIXELS)
     panels = dock.panels
     panels.inputs.budget.setEditText("10 min")
@@ -461,7 +462,7 @@ def test_what_was_chosen_is_remembered(open_dock, denoise, remembered, make_napa
     panels.train.live.setChecked(False)
     denoise(dock)
     assert json.loads(remembered.read_text())["config"]["budget"] == "600s"
-    again = DenoiseDock(make_napari_viewer())
+    again = DenoiseDock(ViewerModel())
     assert again.panels.form.config().stage1.network.features == 32
     assert again.panels.inputs.budget.currentText() == "10 min"
     assert not again.panels.folds["result"].is_expanded
@@ -491,7 +492,7 @@ def test_an_invalid_setting_is_explained_and_nothing_can_be_run(open_dock, fake_
 def test_two_docks_of_one_viewer_keep_out_of_each_others_way(
     open_dock, denoise, wait_idle, fake_engine
 ):
-    viewer, one = open_dock(data=PIXELS)
+    viewer, one = open_dock(data=PIXELS, window=True)
     other = DenoiseDock(viewer, fake_engine())
     viewer.window.add_dock_widget(other, name="Other")
     denoise(one, act=lambda: denoise(other))
@@ -504,8 +505,8 @@ def test_two_docks_of_one_viewer_keep_out_of_each_others_way(
 
 
 def test_two_viewers_have_a_dock_each(open_dock, denoise):
-    first, one = open_dock(data=PIXELS)
-    second, other = open_dock(data=PIXELS[:8])
+    first, one = open_dock(data=PIXELS, window=True)
+    second, other = open_dock(data=PIXELS[:8], window=True)
     denoise(one, act=lambda: denoise(other))
     assert first.layers["cells Stage 2"].data.shape == (24, 16)
     assert second.layers["cells Stage 2"].data.shape == (8, 16)
@@ -549,7 +550,7 @@ def test_an_image_that_is_closed_is_not_kept_in_memory(open_dock, denoise, fake_
     pixels = PIXELS.copy()
     gone = weakref.ref(pixels)
     engine = fake_engine()
-    viewer, dock = open_dock(engine, pixels)
+    viewer, dock = open_dock(engine, pixels, window=True)
     del pixels
     denoise(dock)
     engine.jobs.clear()

@@ -35,11 +35,11 @@ def model(qapp):
 
 
 @pytest.fixture
-def linked(make_napari_viewer, model, qtbot):
+def linked(open_viewer, model, qtbot):
     """A viewer, a Labels layer of 9 x 9 (x more) that follows the mask, and the link."""
 
     def make(shape=(9, 9), plane=(-2, -1), show=False, dtype=np.uint8):
-        viewer = make_napari_viewer(show=show)
+        viewer = open_viewer(show=show)
         layer = viewer.add_labels(np.zeros(shape, dtype), name="mask")
         layer.brush_size = 1
         return viewer, layer, MaskLayerLink(model, layer, viewer, plane)
@@ -344,8 +344,8 @@ def test_a_link_that_has_ended_can_be_collected(linked):
     assert gone() is None
 
 
-def test_panels_take_the_place_of_what_was_shown(make_napari_viewer):
-    viewer = make_napari_viewer()
+def test_panels_take_the_place_of_what_was_shown(open_viewer):
+    viewer = open_viewer()
     image = viewer.add_image(np.zeros((40, 60)), name="cells", scale=(0.1, 0.1))
     panels = NoisePanels(viewer, snapshot(image))
     mask = panels.show_mask(LINE, noise())
@@ -356,8 +356,8 @@ def test_panels_take_the_place_of_what_was_shown(make_napari_viewer):
     assert len(viewer.layers) == 3
 
 
-def test_panels_come_one_in_each_turn_of_the_event_loop(make_napari_viewer, model, qtbot):
-    viewer = make_napari_viewer()
+def test_panels_come_one_in_each_turn_of_the_event_loop(open_viewer, model, qtbot):
+    viewer = open_viewer()
     image = viewer.add_image(np.zeros((3, 40, 60)), axis_labels=("c", "y", "x"), name="cells")
     layers = NoiseLayers(viewer, model)
     counts = [len(viewer.layers)]
@@ -377,8 +377,8 @@ def test_panels_come_one_in_each_turn_of_the_event_loop(make_napari_viewer, mode
     assert list(viewer.layers) == [image], "none comes afterwards"
 
 
-def test_the_panel_of_a_whole_row_is_as_large_as_the_rest_needs(make_napari_viewer):
-    viewer = make_napari_viewer()
+def test_the_panel_of_a_whole_row_is_as_large_as_the_rest_needs(open_viewer):
+    viewer = open_viewer()
     panels = NoisePanels(viewer, snapshot(viewer.add_image(np.zeros((40, 60)))))
     row = np.zeros((3, 127), np.uint8)
     row[1] = 1

@@ -111,9 +111,9 @@ def test_places_agree_with_napari_s_own_transforms(affine):
 
 
 @pytest.fixture
-def opened(make_napari_viewer):
+def opened(open_viewer):
     def open_(data=PIXELS, show=False, **where):
-        viewer = make_napari_viewer(show=show)
+        viewer = open_viewer(show=show)
         layer = viewer.add_image(data, name="cells", **(where or WHERE))
         return viewer, layer, snapshot(layer)
 

@@ -51,8 +51,8 @@ def test_a_part_lies_where_it_lay_in_the_image():
 
 
 @pytest.fixture
-def shown(make_napari_viewer):
-    viewer = make_napari_viewer()
+def shown(open_viewer):
+    viewer = open_viewer()
     layer = viewer.add_image(
         PIXELS, name="cells", axis_labels=("t", "z", "y", "x"), scale=(1, 1, 0.5, 0.5)
     )
@@ -112,8 +112,8 @@ def test_a_part_that_is_too_small_is_told_of(shown, kind, height, width, enough)
         parts(viewer, [image], region, least=16)
 
 
-def test_of_an_image_that_is_smaller_all_is_enough(make_napari_viewer):
-    viewer = make_napari_viewer()
+def test_of_an_image_that_is_smaller_all_is_enough(open_viewer):
+    viewer = open_viewer()
     image = snapshot(viewer.add_image(np.zeros((9, 40))))
     shapes = viewer.add_shapes([[[-5, 0], [-5, 20], [20, 20], [20, 0]]])
     assert parts(viewer, [image], shapes, least=16)[0].shape == (9, 21)

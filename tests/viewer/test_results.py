@@ -151,8 +151,8 @@ def test_units_are_used_by_napari_with_all_layers(open_dock, denoise, recwarn):
     assert [str(unit) for unit in viewer.layers.extent.units] == ["micrometer", "micrometer"]
 
 
-def test_what_the_engine_keeps_of_a_half_filled_result_says_so(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer()
+def test_what_the_engine_keeps_of_a_half_filled_result_says_so(open_viewer, qtbot):
+    viewer = open_viewer()
     sink = LayerSink(viewer, [snapshot(viewer.add_image(PIXELS, name="a"))])
     source = as_source(PIXELS)
     kept = sink.open(0, source, "stage1", np.dtype(np.uint16), False)
@@ -170,10 +170,8 @@ def test_what_the_engine_keeps_of_a_half_filled_result_says_so(make_napari_viewe
 
 
 @pytest.mark.parametrize("axes", ["tyx", "xty"])  # files have the order tyx
-def test_a_large_result_is_kept_in_a_file_beside_the_image(
-    qtbot, make_napari_viewer, tmp_path, axes
-):
-    viewer = make_napari_viewer()
+def test_a_large_result_is_kept_in_a_file_beside_the_image(qtbot, open_viewer, tmp_path, axes):
+    viewer = open_viewer()
     movie = PIXELS if axes == "tyx" else PIXELS.transpose(2, 0, 1)
     layer = viewer.add_image(movie, name="a/b", axis_labels=tuple(axes))
     layer._source = Source(path=str(tmp_path / "a.zarr" / "0"))  # as if opened from there
@@ -207,10 +205,10 @@ def test_a_large_result_is_kept_in_a_file_beside_the_image(
 
 @pytest.mark.parametrize("end", ["stop", "window closed", "cancel", "commit and cancel"])
 def test_what_a_large_result_leaves_when_it_is_cut_short(
-    qtbot, make_napari_viewer, tmp_path, monkeypatch, end
+    qtbot, open_viewer, tmp_path, monkeypatch, end
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    viewer = make_napari_viewer()
+    viewer = open_viewer()
     sink = LayerSink(viewer, [snapshot(viewer.add_image(PIXELS, name="big"))], in_memory=100)
     target = sink.open(0, as_source(PIXELS), "stage2", np.dtype(np.uint16), True)
     qtbot.waitUntil(lambda: "big Stage 2" in viewer.layers)
@@ -229,11 +227,9 @@ def test_what_a_large_result_leaves_when_it_is_cut_short(
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("YX", (45, 70)), ("XTY", (70, 2, 45))])
-def test_of_wide_planes_napari_gets_smaller_copies(
-    qtbot, make_napari_viewer, monkeypatch, axes, shape
-):
+def test_of_wide_planes_napari_gets_smaller_copies(qtbot, open_viewer, monkeypatch, axes, shape):
     monkeypatch.setattr(layer_target, "_WIDE", 64)
-    viewer = make_napari_viewer()
+    viewer = open_viewer()
     layer = viewer.add_image(np.zeros(shape), name="wide", axis_labels=tuple(axes.lower()))
     image = snapshot(layer)
     sink = LayerSink(viewer, [image], in_memory=0)
@@ -298,8 +294,8 @@ def test_the_view_moves_only_if_the_whole_image_was_seen(open_dock, denoise):
     ("wanted", "shown"),
     [(("stage1", "stage2"), (True, True)), (("stage2",), (True, True)), ((), (True, False))],
 )
-def test_the_final_result_is_shown_whatever_stage_it_is_of(make_napari_viewer, wanted, shown):
-    viewer = make_napari_viewer()
+def test_the_final_result_is_shown_whatever_stage_it_is_of(open_viewer, wanted, shown):
+    viewer = open_viewer()
     image = snapshot(viewer.add_image(PIXELS, name="a"))
     sink = LayerSink(viewer, [image], wanted)
     opened = [

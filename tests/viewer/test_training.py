@@ -9,8 +9,9 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
+from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.plugin import dock as room
+from napari_autostructn2v.plugin.dock import engine
 from napari_autostructn2v.plugin.layers import layer_target
 
 
@@ -19,10 +20,17 @@ def planted():
     return sample("nuclei", "horizontal", 96, dtype=np.uint16)
 
 
+STAGE = {"network": {"features": 8, "depth": 1}, "patch_size": 32, "batch_size": 4}
+SMALL = Config.parse({"stage1": STAGE, "stage2": STAGE})
+
+
 @pytest.fixture
 def open_real(open_dock):
-    def open_(data, budget="8 steps", **layer):
-        viewer, dock = open_dock(room.engine, data, **layer)
+    """Open a dock that trains; a small network where nothing is said about the result."""
+
+    def open_(data, budget="8 steps", config=SMALL, **layer):
+        viewer, dock = open_dock(engine, data, window=True, **layer)
+        dock.panels.form.set_config(config)
         dock.panels.inputs.budget.setEditText(budget)
         return viewer, dock
 
@@ -38,7 +46,9 @@ def error(image, clean):
 
 
 def test_one_press_does_it_all(open_real, denoise, planted):
-    viewer, dock = open_real(planted.noisy, "40 steps", scale=(0.1, 0.1), units=("um", "um"))
+    viewer, dock = open_real(
+        planted.noisy, "40 steps", Config(), scale=(0.1, 0.1), units=("um", "um")
+    )
     told = len(notification_manager.records)
     denoise(dock)
     assert not message(dock).startswith("Error")
