@@ -100,7 +100,8 @@ class _Block(nn.Sequential):
         layers: list[nn.Module] = []
         for channels in (before, after):
             convolution = nn.Conv2d(channels, after, 3, padding=1, bias=not batch_norm)
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            if not convolution.weight.is_meta:  # which takes torch seconds of imports
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
             layers += [convolution, *([_Norm(after)] if batch_norm else [])]
