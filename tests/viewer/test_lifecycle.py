@@ -180,7 +180,7 @@ def test_a_click_that_is_answered_while_a_run_begins_starts_no_second_one(
 def test_a_tile_that_comes_after_the_dock_is_gone_adds_nothing(open_dock, fake_engine, qtbot):
     engine = fake_engine(tile=1)
     engine.hold = "stage1"
-    viewer, dock = open_dock(engine, PIXELS)
+    viewer, dock = open_dock(engine, PIXELS, window=True)
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "cells Stage 1" in viewer.layers)
     viewer.window.remove_dock_widget(dock)
@@ -218,7 +218,9 @@ def can_use_a_model(dock):
 def test_a_dock_opened_in_mid_run_takes_up_the_model_of_the_closed_one(
     open_dock, fake_engine, reopen, qtbot, after, times
 ):
-    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.15 * times), PIXELS)
+    viewer, dock = open_dock(
+        fake_engine(wait=True, tile=4, pause=0.15 * times), PIXELS, window=True
+    )
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "Training" in dock.panels.train.progress.text.text())
     for _ in range(times):
@@ -234,7 +236,7 @@ def test_a_dock_opened_in_mid_run_takes_up_the_model_of_the_closed_one(
 
 
 def test_a_model_of_the_opened_dock_s_own_is_kept(open_dock, fake_engine, reopen, denoise, qtbot):
-    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.3), PIXELS)
+    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.3), PIXELS, window=True)
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "Training" in dock.panels.train.progress.text.text())
     again = reopen(viewer, dock, fake_engine())

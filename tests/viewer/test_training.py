@@ -26,11 +26,9 @@ SMALL = Config.parse({"stage1": STAGE, "stage2": STAGE})
 
 @pytest.fixture
 def open_real(open_dock):
-    """Open a dock that trains; a small network where nothing is said about the result."""
-
-    def open_(data, budget="8 steps", config=SMALL, **layer):
+    def open_(data, budget="8 steps", **layer):
         viewer, dock = open_dock(engine, data, window=True, **layer)
-        dock.panels.form.set_config(config)
+        dock.panels.form.set_config(SMALL)
         dock.panels.inputs.budget.setEditText(budget)
         return viewer, dock
 
@@ -46,9 +44,7 @@ def error(image, clean):
 
 
 def test_one_press_does_it_all(open_real, denoise, planted):
-    viewer, dock = open_real(
-        planted.noisy, "40 steps", Config(), scale=(0.1, 0.1), units=("um", "um")
-    )
+    viewer, dock = open_real(planted.noisy, "80 steps", scale=(0.1, 0.1), units=("um", "um"))
     told = len(notification_manager.records)
     denoise(dock)
     assert not message(dock).startswith("Error")
