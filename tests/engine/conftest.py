@@ -15,9 +15,9 @@ from napari_autostructn2v.cli import main
 
 # Modules whose tests neither train, nor open a window, nor start a program.
 QUICK = """
-architecture batch config correlation docs events fit mask_file masking metadata model model_file
-outputs patches paths project_files purity refusals scenes sink source split strangers_files
-synthetic tiles traits
+architecture batch config correlation docs events fit mask_file metadata model model_file
+noise_variance objectives outputs paths pool project_files refusals scenes sink source split
+strangers_files structure_test synthetic tiles
 """
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_autostructn2v.engine import events
-from napari_autostructn2v.engine import lifecycle as guard
+from napari_autostructn2v.engine import events, lifecycle
 from napari_autostructn2v.engine.config import Config, UNetConfig
 from napari_autostructn2v.engine.data.sink import ArraySink
 from napari_autostructn2v.engine.denoising import apply
@@ -22,8 +21,7 @@ from napari_autostructn2v.engine.inference.predict import on_device
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training import loop as train
-from napari_autostructn2v.engine.training import trainer
+from napari_autostructn2v.engine.training import loop, trainer
 
 STAGE = {"network": {"features": 4, "depth": 1}, "patch_size": 32, "batch_size": 4}
 IMAGE = sample("nuclei", "horizontal", size=96, psnr=18.0).noisy
@@ -78,24 +76,24 @@ def test_nothing_of_a_run_stays_in_memory_when_the_caches_are_emptied(
     end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[weakref.ref[Any]] = []
-    original, loss = train.Task.__post_init__, train.Task.loss
+    original, loss = loop.Task.__post_init__, loop.Task.loss
     alive: list[int] = []
 
-    def watch(self: train.Task) -> None:
+    def watch(self: loop.Task) -> None:
         original(self)
         held.extend(weakref.ref(part) for part in (self, self.network, self.pool))
 
-    def fails(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
+    def fails(self: loop.Task, *batch: torch.Tensor) -> torch.Tensor:
         if end == "failed" and len(held) > 3:
             local = loss(self, *batch)  # a tensor that the traceback holds
             held.append(weakref.ref(local))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return loss(self, *batch)
 
-    monkeypatch.setattr(train.Task, "__post_init__", watch)
-    monkeypatch.setattr(train.Task, "loss", fails)
+    monkeypatch.setattr(loop.Task, "__post_init__", watch)
+    monkeypatch.setattr(loop.Task, "loss", fails)
     monkeypatch.setattr(
-        guard, "_empty_caches", lambda: alive.append(sum(ref() is not None for ref in held))
+        lifecycle, "_empty_caches", lambda: alive.append(sum(ref() is not None for ref in held))
     )
     gc.collect()
     gc.disable()
@@ -125,10 +123,10 @@ def test_nothing_of_a_run_stays_in_memory_when_the_caches_are_emptied(
 def test_running_out_of_memory_is_said_in_a_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(self: train.Task, *_: torch.Tensor) -> torch.Tensor:
+    def fails(self: loop.Task, *_: torch.Tensor) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(train.Task, "loss", fails)
+    monkeypatch.setattr(loop.Task, "loss", fails)
     last = list(run(IMAGE, config()))[-1]
     assert isinstance(last, events.Failed)
     assert last.error is error

@@ -16,7 +16,7 @@ from napari_autostructn2v.engine.denoising import Model
 from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.mask import analysis
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training import loop as train
+from napari_autostructn2v.engine.training import loop
 
 ERRORS = {
     "input": (InputError("a.tif is damaged"), 2, "a.tif is damaged"),
@@ -80,8 +80,8 @@ def fail(error):
 
 OWN = {  # what breaks in a command, and what is said of it
     "analyse a.tif": (analysis, "analyse"),
-    "run a.tif -o o.tif --budget 2steps": (train.Task, "loss"),
-    "run a.tif a.tif b.tif -o o --each --budget 2steps": (train.Task, "loss"),
+    "run a.tif -o o.tif --budget 2steps": (loop.Task, "loss"),
+    "run a.tif a.tif b.tif -o o --each --budget 2steps": (loop.Task, "loss"),
     "info m.asn2v": (Model, "load"),
 }
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from napari_autostructn2v.engine import labels as engine_words
+from napari_autostructn2v.engine import labels
 from napari_autostructn2v.engine.config import Config
 from napari_autostructn2v.engine.data import sampling
 from napari_autostructn2v.engine.data.normalise import Normalisation
@@ -241,8 +241,8 @@ def test_quality_rows_have_what_is_known():
     assert [row.title for row in rows] == ["Estimated gain", "Noise left"]
     assert rows[1].values == {"stage1": "61 %"}
     assert quality_rows({}) == []
-    assert doctest.testmod(engine_words).attempted == 4
-    assert doctest.testmod(engine_words).failed == 0
+    assert doctest.testmod(labels).attempted == 4
+    assert doctest.testmod(labels).failed == 0
 
 
 def test_a_mask_that_goes_on_is_not_closed_at_the_border():

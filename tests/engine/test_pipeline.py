@@ -26,7 +26,7 @@ from napari_autostructn2v.engine.errors import DenoisingWarning, InputError
 from napari_autostructn2v.engine.inference.results import result_dtype
 from napari_autostructn2v.engine.pipeline import denoise, run
 from napari_autostructn2v.engine.synthetic import psnr, sample
-from napari_autostructn2v.engine.training import loop as train
+from napari_autostructn2v.engine.training import loop
 
 TINY = {
     "budget": "8steps",
@@ -200,15 +200,15 @@ def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(failed.error, InputError)
     assert "constant" in failed.message
 
-    original = train.Task.loss
+    original = loop.Task.loss
     calls = iter(range(1000))
 
-    def fails_late(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
+    def fails_late(self: loop.Task, *batch: torch.Tensor) -> torch.Tensor:
         if next(calls) > 30:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, *batch)
 
-    monkeypatch.setattr(train.Task, "loss", fails_late)
+    monkeypatch.setattr(loop.Task, "loss", fails_late)
     last = list(run(noisy(), config(budget="60steps")))[-1]
     assert isinstance(last, events.Failed)
     assert "batch_size" in last.message
@@ -219,14 +219,14 @@ def test_every_error_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = train.Task.loss
+    original = loop.Task.loss
     calls = iter(range(1000))
 
-    def explodes(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
+    def explodes(self: loop.Task, *batch: torch.Tensor) -> torch.Tensor:
         loss = original(self, *batch)
         return loss * math.nan if self.network.training and next(calls) > 5 else loss
 
-    monkeypatch.setattr(train.Task, "loss", explodes)
+    monkeypatch.setattr(loop.Task, "loss", explodes)
     story = list(run(noisy("white"), config(budget="50steps", training={"validate_every": 2})))
     assert any("diverged" in e.message for e in story if isinstance(e, events.Warning))
     last = story[-1]
@@ -429,7 +429,7 @@ def test_an_unavailable_device_is_refused() -> None:
 
 def test_progress_is_throttled(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(np.arange(0, 1e6, 0.004))  # a step every 4 ms
-    monkeypatch.setattr(train.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
     story = list(run(noisy("white"), config(budget="200steps", training={"validate_every": 1000})))
     assert 5 < names(story).count("Progress") < 60
 

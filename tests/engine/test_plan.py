@@ -20,8 +20,7 @@ from napari_autostructn2v.engine.denoising import consume
 from napari_autostructn2v.engine.networks.unet import UNet
 from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training import loop as train
-from napari_autostructn2v.engine.training import schedule
+from napari_autostructn2v.engine.training import loop, schedule
 from napari_autostructn2v.engine.training.loop import Task
 from napari_autostructn2v.engine.training.objectives import BlindSpots
 from napari_autostructn2v.engine.training.pool import Pool
@@ -89,16 +88,16 @@ def test_a_steady_pace_leaves_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_run_that_becomes_slower_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, now = train.Task.loss, 0.0
+    original, now = loop.Task.loss, 0.0
 
     def slower(self: Task, *batch: torch.Tensor) -> torch.Tensor:
         nonlocal now
         now += 0.02 if now < 2.5 else 0.06
         return original(self, *batch)
 
-    monkeypatch.setattr(train.Task, "loss", slower)
+    monkeypatch.setattr(loop.Task, "loss", slower)
     for clock in ("monotonic", "perf_counter"):
-        monkeypatch.setattr(train.time, clock, lambda: now)
+        monkeypatch.setattr(loop.time, clock, lambda: now)
     image = sample("nuclei", "white", size=64, psnr=18.0).noisy
     config = Config(budget="4s", run_stage2=False, stage1=STAGE, device="cpu")
     (stage,) = consume(run(image, config)).report["stages"]
@@ -124,9 +123,9 @@ def distance(one: UNet, other: UNet) -> float:
     return float((vectors[0] - vectors[1]).norm())
 
 
-def walked(made: Task, steps: int) -> list[train.Step]:
+def walked(made: Task, steps: int) -> list[loop.Step]:
     stop = type("Never", (), {"is_set": lambda self: False})()
-    return list(train.train(made, Length(steps), torch.Generator().manual_seed(0), stop))
+    return list(loop.train(made, Length(steps), torch.Generator().manual_seed(0), stop))
 
 
 def test_the_average_of_good_weights_is_slow_from_the_start() -> None:
@@ -144,7 +143,7 @@ def test_the_average_can_be_looked_at_while_it_trains() -> None:
     stop = type("Never", (), {"is_set": lambda self: False})()
     seen = [
         next(made.ema.parameters()).detach().clone()
-        for _ in train.train(made, Length(200), torch.Generator().manual_seed(0), stop)
+        for _ in loop.train(made, Length(200), torch.Generator().manual_seed(0), stop)
     ]
     assert len(seen) > 2
     assert not torch.equal(seen[0], seen[-1])
@@ -157,7 +156,7 @@ def test_timing_leaves_no_trace_and_answers_a_stop() -> None:
     before = [p.detach().clone() for net in (made.network, made.ema) for p in net.parameters()]
     stop = type("Always", (), {"is_set": lambda self: True})()
     begun = time.monotonic()
-    assert train.choose_threads(made, 1e6, stop) > 0
+    assert loop.choose_threads(made, 1e6, stop) > 0
     assert time.monotonic() - begun < 1
     after = [p for net in (made.network, made.ema) for p in net.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -16,8 +16,7 @@ from napari_autostructn2v.engine.errors import InputError
 from napari_autostructn2v.engine.events import Event
 from napari_autostructn2v.engine.pipeline import run
 from napari_autostructn2v.engine.synthetic import sample
-from napari_autostructn2v.engine.training import loop as train
-from napari_autostructn2v.engine.training import trainer
+from napari_autostructn2v.engine.training import loop, trainer
 
 TINY = {"network": {"features": 4, "depth": 1}, "patch_size": 16, "batch_size": 4}
 
@@ -70,12 +69,12 @@ def test_any_learning_rate_gives_a_finite_result_or_a_sentence(
 def test_a_stage_2_that_learns_nothing_leaves_stage_1_as_the_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = train.Task.loss
+    original = loop.Task.loss
 
-    def explodes(self: train.Task, *batch: torch.Tensor) -> torch.Tensor:
+    def explodes(self: loop.Task, *batch: torch.Tensor) -> torch.Tensor:
         return original(self, *batch) * (math.nan if self.objective.pattern.size > 1 else 1)
 
-    monkeypatch.setattr(train.Task, "loss", explodes)
+    monkeypatch.setattr(loop.Task, "loss", explodes)
     sink = ArraySink()
     told = story(noisy(), sink=sink)
     warnings = [event.message for event in told if isinstance(event, events.Warning)]
@@ -153,13 +152,13 @@ def test_the_time_left_counts_the_stages_as_they_will_be(
     """Each step takes a second: then what is left is the steps that are left."""
     now = [0.0]
     monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
-    original = train.Task.draw
+    original = loop.Task.draw
 
-    def slow(self: train.Task, pool: Any, *rest: Any) -> Any:
+    def slow(self: loop.Task, pool: Any, *rest: Any) -> Any:
         now[0] += float(pool is self.pool)
         return original(self, pool, *rest)
 
-    monkeypatch.setattr(train.Task, "draw", slow)
+    monkeypatch.setattr(loop.Task, "draw", slow)
     one, two = ({"patches_per_image": count} for count in work)
     patient = {"patience": 3, "validate_every": 4, "min_improvement": 0.9, "self_check": False}
     seen = progress(story(noisy(), one, two, budget=budget, training=patient))
@@ -177,7 +176,7 @@ def test_each_stage_chooses_from_all_threads(monkeypatch: pytest.MonkeyPatch) ->
         torch.set_num_threads(1)
         return 0.05
 
-    monkeypatch.setattr(train, "choose_threads", one)
+    monkeypatch.setattr(loop, "choose_threads", one)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
