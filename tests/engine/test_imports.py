@@ -12,6 +12,7 @@ import tifffile
 # What each step may load of WATCHED besides what the steps before it did.
 WATCHED = {
     "torch",
+    "sympy",
     "zarr",
     "matplotlib",
     "napari",
@@ -28,6 +29,8 @@ STEPS = {
     "import napari_autostructn2v.engine.evaluation.quality": set(),
     "napari_autostructn2v.cli.main(['analyse', 'noisy.tif'])": set(),
     "from napari_autostructn2v import denoise, run, Model": {"torch"},
+    "from napari_autostructn2v.engine.networks import registry": set(),
+    "registry.footprint(Config().stage1.network)": set(),  # sympy: torch's compiler, for seconds
     "for found in pkgutil.walk_packages(napari_autostructn2v.engine.__path__, "
     "'napari_autostructn2v.engine.'): importlib.import_module(found.name)": {"zarr", "matplotlib"},
 }
