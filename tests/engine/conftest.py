@@ -15,8 +15,8 @@ from napari_autostructn2v.cli import main
 
 # Modules whose tests neither train, nor open a window, nor start a program.
 QUICK = """
-architecture batch config correlation docs events fit mask_file metadata model model_file
-noise_variance objectives outputs paths pool project_files refusals scenes sink source split
+architecture batch config correlation docs events mask_file metadata model model_file
+objectives outputs paths pool project_files refusals scenes sink source split
 strangers_files structure_test synthetic tiles
 """
 
