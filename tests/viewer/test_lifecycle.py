@@ -236,7 +236,9 @@ def test_a_dock_opened_in_mid_run_takes_up_the_model_of_the_closed_one(
 
 
 def test_a_model_of_the_opened_dock_s_own_is_kept(open_dock, fake_engine, reopen, denoise, qtbot):
-    viewer, dock = open_dock(fake_engine(wait=True, tile=4, pause=0.3), PIXELS, window=True)
+    engine = fake_engine(wait=True, tile=4)
+    engine.hold = "stage1"
+    viewer, dock = open_dock(engine, PIXELS, window=True)
     dock.panels.denoise.click()
     qtbot.waitUntil(lambda: "Training" in dock.panels.train.progress.text.text())
     again = reopen(viewer, dock, fake_engine())
@@ -244,6 +246,7 @@ def test_a_model_of_the_opened_dock_s_own_is_kept(open_dock, fake_engine, reopen
     denoise(again)
     own = again.session.trained.model
     assert again.lifetime.is_awaiting
+    engine.release.set()
     qtbot.waitUntil(lambda: not worker._started)
     assert again.session.trained.model is own
 
