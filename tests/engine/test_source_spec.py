@@ -120,7 +120,7 @@ def test_a_large_array_says_that_it_cannot_be_sent() -> None:
             raise AssertionError("it was read")
 
     source = as_source(Huge(), name="movie")
-    with pytest.raises(InputError, match=r"movie is an array of 1526 MiB.*save it as a file"):
+    with pytest.raises(InputError, match=r"movie is an array of 1526 MiB.*save it to a file"):
         source.crop(T=slice(0, 1)).spec()
 
 
