@@ -35,11 +35,10 @@ def noisy(size: int = 64) -> np.ndarray:
 class Halves:
     """Learns to halve what it sees: a target that no blind spot would give."""
 
-    views = 1
     pattern = np.ones((1, 1), np.uint8)
 
-    def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
-        patches = views[:, 0].nan_to_num(0.0)
+    def batch(self, patches: Tensor, generator: torch.Generator) -> Batch:
+        patches = patches.nan_to_num(0.0)
         return Batch(patches, patches / 2, torch.ones_like(patches))
 
 

@@ -32,9 +32,9 @@ def apply(
     stage: str = "recommended",
     stop: Stop | None = None,
 ) -> Iterator[Event]:
-    """Denoise images with a trained model; events as `run` yields them.
+    """Denoise images with a trained model; yield events like `run`.
 
-    `stage` is the one whose result is wanted: "recommended", or a stage's own name.
+    `stage` is the stage whose result is written: "recommended" or a stage's name.
     """
     return guarded(
         _apply(model, images, sink, axes, device, tile, dtype, stage, stop or NEVER), State(model)
@@ -58,7 +58,7 @@ def _apply(
     if not model.units:
         raise InputError("the model holds no network: its training was stopped before it began")
     for channel in range(max(source.channels for source in sources)):
-        model.unit(channel)  # a stopped training may have left it out
+        model.unit(channel)  # raises if training was stopped before this channel
     yield events.Started(tuple(source.name for source in sources), str(chosen), "float32")
     yield from misfits(model, sources)
     yield from write(model, sources, sink, chosen, tile, dtype, stop, stage)
@@ -118,9 +118,9 @@ class Model(TrainedModel):
 
 
 def consume(stream: Iterable[Event]) -> events.Finished:
-    """Drive a run to its end; raise the error it failed with.
+    """Run to the end and return the last event; raise the error if the run failed.
 
-    What the run warns of is a `DenoisingWarning`.
+    Warnings of the run are issued as `DenoisingWarning`.
     """
     last = None
     for last in stream:  # only the last is kept: previews are images

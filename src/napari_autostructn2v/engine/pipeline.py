@@ -61,11 +61,11 @@ def run(
     images
         A `Source`, an array-like of 2 to 5 axes, or a sequence of them: one model for all.
     config
-        Every choice; its defaults need none.
+        All settings; default: `Config()`.
     sink
-        Where results go; without one the run ends after training.
+        Where results are written; without one the run ends after training.
     stop
-        Looked at after every image and channel measured, every step, and before every tile.
+        Checked after every image and channel measured, every step, and before every tile.
     start
         A model to continue, whose normalisation is kept (`InitFrom` has other choices). A stage
         that `config` trains continues from its weights, if it has that stage with the same network
@@ -74,13 +74,13 @@ def run(
     onto
         The images that results are written for; default: `images`.
     preview
-        Called in the thread of the run, every two seconds or so while it trains: which place of
-        `onto` to show meanwhile, or None. At most the middle 512 x 512 pixels are.
+        Called in the thread of the run about every two seconds during training; returns the place
+        of `onto` to preview, or None. At most its middle 512 x 512 pixels are shown.
 
     Yields
     ------
-    Events. The last is `Finished`, or `Failed` with whatever was learned (at once, if the run
-    can't begin); no exception leaves the generator, and no thread or device memory outlives it.
+    Events. The last is `Finished`, or `Failed` with the model so far; if the run can't begin,
+    `Failed` is the only one. The generator raises nothing and leaves no thread or device memory.
     """
     state = State()
     return guarded(
@@ -196,7 +196,7 @@ def _stage1_of(path: Path) -> InitFrom:
 
 
 def _waves(source: Source, config: Config) -> tuple[Wave | None, ...]:
-    """Find the wave to subtract from each channel, where that is wanted."""
+    """Return the wave to subtract from each channel, if the config asks for it."""
     if not config.structure.subtract_wave:
         return ()
     return tuple(finding.noise.wave for finding in analysis.analyse([source], config))

@@ -77,7 +77,7 @@ class Task:
         self._choices = torch.tensor(self.symmetries, device=self.device)
 
     def draw(self, pool: Pool, count: int, generator: torch.Generator) -> Batch:
-        batch = self.objective.batch(pool.batch(count, generator)[:, None], generator)
+        batch = self.objective.batch(pool.batch(count, generator), generator)
         pick = torch.randint(
             len(self.symmetries), (count,), generator=generator, device=self.device
         )

@@ -39,19 +39,15 @@ class Objective(Protocol):
 
     Attributes
     ----------
-    views
-        Number of aligned images per patch.
     pattern
         (h, w), odd sides. With `augmentation` = "symmetric", only flips and rotations that leave
         it unchanged are used.
     """
 
     @property
-    def views(self) -> int: ...
-    @property
     def pattern(self) -> Array: ...
-    def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
-        """Make a batch from (B, views, H, W) normalised patches; NaN for pixels without data."""
+    def batch(self, patches: Tensor, generator: torch.Generator) -> Batch:
+        """Make a batch from (B, H, W) normalised patches; NaN for pixels without data."""
         ...
 
 
@@ -86,8 +82,7 @@ class BlindSpots:
     mask: Tensor
     percentage: float
     replacement: Replacement
-    views: int = 1
-    _placements: dict[tuple[int, int], _Placement] = field(default_factory=dict, repr=False)
+    _placements: dict[tuple[int, int], _Placement] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, mask: Array, stage: Stage, device: torch.device) -> BlindSpots:
@@ -99,8 +94,7 @@ class BlindSpots:
     def pattern(self) -> Array:
         return self.mask.cpu().numpy()
 
-    def batch(self, views: Tensor, generator: torch.Generator) -> Batch:
-        patches = views[:, 0]
+    def batch(self, patches: Tensor, generator: torch.Generator) -> Batch:
         valid = ~patches.isnan()
         target = patches.nan_to_num(0.0)
         hidden = self.draw(len(patches), (patches.shape[1], patches.shape[2]), generator)

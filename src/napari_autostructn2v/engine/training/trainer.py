@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
 from napari_autostructn2v.engine import events
+from napari_autostructn2v.engine.config import StageName
 from napari_autostructn2v.engine.data.split import split
 from napari_autostructn2v.engine.devices import threads_restored
 from napari_autostructn2v.engine.errors import InputError
@@ -145,13 +146,13 @@ def _train(
             start = time.monotonic()
             share = stage.share / inputs.networks
             length = choose_length(config.budget, share, task, planes, stop)
+            shares = shares_of_time(stages, config.budget)
             begun = time.monotonic()
             try:
                 for step in train(task, length, generator, stop, config.budget.unit == "converged"):
                     board.step(step)
-                    left = _seconds_left(
-                        inputs, stages, stage, step, time.monotonic() - begun, length
-                    )
+                    elapsed = time.monotonic() - begun
+                    left = _seconds_left(inputs, shares, stage, step, elapsed, length)
                     yield events.Progress(
                         stage.name, step.step, step.total, step.loss, left, step.validation, channel
                     )
@@ -185,7 +186,7 @@ def _done(task: Task, step: Step | None, seconds: float) -> Trained:
 
 def _seconds_left(
     inputs: TrainingInputs,
-    stages: Sequence[StagePlan],
+    shares: Mapping[StageName, float],
     stage: StagePlan,
     step: Step,
     elapsed: float,
@@ -195,7 +196,6 @@ def _seconds_left(
     left = (step.total - step.step) * elapsed / step.step
     if length.seconds is not None:
         left = max(0.0, length.seconds - elapsed)
-    shares = shares_of_time(stages, inputs.config.budget)
     names = list(shares)
     network = (elapsed + left) / shares[stage.name]  # seconds of all its stages
     later = sum(shares[name] for name in names[names.index(stage.name) + 1 :])
